@@ -1,0 +1,53 @@
+"""Distributed deep neural networks: built, trained jointly, evaluated and deployed by tier.
+
+    import ddnn_tf
+
+    topology = ddnn_tf.Topology.devices_cloud(devices=6, filters=4, classes=3)
+    model = ddnn_tf.build(topology)
+
+Importing the package selects Keras 2, which Larq needs; TensorFlow itself is imported when the
+first name that needs it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ddnn_tf._tensorflow import prepare
+
+prepare()
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Topology": "topology",
+    "build": "network",
+    "build_individual": "network",
+    "with_presence": "network",
+    "aggregation": "aggregation",
+    "convp": "blocks",
+    "fc": "blocks",
+    "normalized_entropy": "exits",
+    "staged_inference": "exits",
+    "search_thresholds": "exits",
+    "MultiViewDataset": "datasets",
+    "load_dataset": "datasets",
+    "train": "training",
+    "evaluate": "evaluation",
+}
+_MODULES = frozenset(_HOME.values()) | {"communication", "runs", "cli"}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"ddnn_tf.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"ddnn_tf.{name}")
+    raise AttributeError(f"module 'ddnn_tf' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_MODULES})

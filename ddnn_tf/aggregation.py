@@ -1,0 +1,158 @@
+"""Aggregation: what joins the outputs of several devices (or edges) into one.
+
+    MP   element-wise maximum
+    AP   element-wise average
+    CC   concatenation, and a linear layer back to the dimension of one input
+
+Each scheme is a Keras layer that takes a list of equally shaped tensors: class vectors
+`(batch, classes)` at the local exit, feature maps `(batch, height, width, channels)` above. An input
+can be marked *absent* (its device failed, or does not see the object) and then takes no part:
+
+    >>> layer = aggregation("AP")
+    >>> layer([tf.constant([[2.0]]), tf.constant([[4.0]])], present=tf.constant([[True, False]]))
+    <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[2.]], dtype=float32)>
+
+The maximum ignores what is absent, the average divides by the number of those present, and the
+concatenation puts zero there, which adds nothing to the linear layer's sum. With all absent each
+scheme aggregates to zero (CC: to its bias).
+
+Source: Teerapittayanon et al. 2017, Section III-B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["AverageAggregation", "ConcatAggregation", "GroupPresence", "MaxAggregation", "aggregation"]
+
+_register = tf.keras.utils.register_keras_serializable("ddnn_tf")
+
+
+class _Aggregation(tf.keras.layers.Layer):
+    """Stacks its inputs on a new axis 1 and hands them with their presence to `_join`."""
+
+    def build(self, input_shape: Sequence[Any]) -> None:
+        shapes = _shapes(input_shape)
+        if len(set(shapes)) > 1:
+            raise ValueError(
+                f"Expected the inputs of `{self.name}` to have one shape, but got {shapes}: every "
+                "device (or edge) must send the same."
+            )
+        super().build(input_shape)
+
+    def call(self, inputs: Sequence[tf.Tensor], present: tf.Tensor | None = None) -> tf.Tensor:
+        """Joins `(batch, ...)` tensors; `present` is `(batch, inputs)` bool, None if all are."""
+        stacked = tf.stack(tf.nest.flatten(inputs), axis=1)
+        if present is None:
+            return self._join(stacked, None)
+        shape = tf.concat([tf.shape(present), tf.ones(stacked.shape.rank - 2, tf.int32)], axis=0)
+        return self._join(stacked, tf.reshape(tf.cast(present, tf.bool), shape))
+
+    def _join(self, stacked: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
+        raise NotImplementedError
+
+
+@_register
+class MaxAggregation(_Aggregation):
+    """MP: the element-wise maximum of the inputs that are present.
+
+    Source: Section III-B, "max pooling (MP)".
+    """
+
+    def _join(self, stacked: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
+        if present is None:
+            return tf.reduce_max(stacked, axis=1)
+        highest = tf.reduce_max(tf.where(present, stacked, stacked.dtype.min), axis=1)
+        return tf.where(tf.reduce_any(present, axis=1), highest, tf.zeros_like(highest))
+
+
+@_register
+class AverageAggregation(_Aggregation):
+    """AP: the element-wise average of the inputs that are present.
+
+    Source: Section III-B, "average pooling (AP)".
+    """
+
+    def _join(self, stacked: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
+        if present is None:
+            return tf.reduce_mean(stacked, axis=1)
+        weight = tf.cast(present, stacked.dtype)
+        number = tf.maximum(tf.reduce_sum(weight, axis=1), 1)
+        return tf.reduce_sum(stacked * weight, axis=1) / number
+
+
+@_register
+class ConcatAggregation(_Aggregation):
+    """CC: concatenates along the last axis, then maps linearly back to one input's dimension.
+
+    The linear layer is real-valued and acts on each position of a feature map alone (a 1x1
+    convolution); its kernel is `(inputs * channels, channels)`.
+
+    Source: Section III-B, "concatenation (CC)" with its additional linear layer.
+    """
+
+    def build(self, input_shape: Sequence[Any]) -> None:
+        super().build(input_shape)
+        shapes = _shapes(input_shape)
+        channels = int(shapes[0][-1])
+        self.kernel = self.add_weight("kernel", (len(shapes) * channels, channels))
+        self.bias = self.add_weight("bias", (channels,), initializer="zeros")
+
+    def _join(self, stacked: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
+        if present is not None:
+            stacked = tf.where(present, stacked, tf.zeros_like(stacked))
+        joined = tf.concat(tf.unstack(stacked, axis=1), axis=-1)
+        if joined.shape.rank == 4:
+            return tf.nn.conv2d(joined, self.kernel[None, None], 1, "VALID") + self.bias
+        return tf.matmul(joined, self.kernel) + self.bias
+
+
+@_register
+class GroupPresence(tf.keras.layers.Layer):
+    """Presence of groups of devices: a group is present if any of its devices is.
+
+    Args:
+        groups: Device indices of each group; groups of one device select columns.
+
+    Call: `(batch, devices)` bool to `(batch, groups)` bool.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[int]], **options: Any) -> None:
+        super().__init__(**options)
+        self.groups = [list(map(int, group)) for group in groups]
+
+    def call(self, present: tf.Tensor) -> tf.Tensor:
+        return tf.stack(
+            [tf.reduce_any(tf.gather(present, group, axis=1), axis=1) for group in self.groups], axis=1
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "groups": self.groups}
+
+
+_SCHEMES = {"MP": MaxAggregation, "AP": AverageAggregation, "CC": ConcatAggregation}
+
+
+def aggregation(scheme: str, **options: Any) -> tf.keras.layers.Layer:
+    """A new aggregation layer by the paper's abbreviation.
+
+    Args:
+        scheme: `MP`, `AP` or `CC`.
+        options: Keras layer options, e.g. `name`.
+
+    Raises:
+        ValueError: Unknown scheme.
+    """
+    if scheme not in _SCHEMES:
+        raise ValueError(f"Expected `scheme` to be one of {', '.join(_SCHEMES)}, but got {scheme!r}.")
+    return _SCHEMES[scheme](**options)
+
+
+def _shapes(input_shape: Sequence[Any]) -> list[tuple[int | None, ...]]:
+    """The shapes of a list of inputs; Keras hands over a list of one tensor as the tensor itself."""
+    if len(input_shape) > 1 and isinstance(input_shape[1], int | type(None)):
+        return [tuple(input_shape)]
+    return [tuple(shape) for shape in input_shape]

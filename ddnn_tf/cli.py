@@ -1,0 +1,285 @@
+"""The `ddnn` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.exceptions import Abort, TyperException
+
+from ddnn_tf.datasets import DATASETS, PARTS, DataSource, MultiViewDataset
+from ddnn_tf.topology import Topology
+
+app = typer.Typer(
+    name="ddnn",
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Distributed deep neural networks over the cloud, the edge and end devices.\n\n"
+        "Start with:  ddnn train --data scenes --out runs/first  and then  "
+        "ddnn evaluate runs/first"
+    ),
+)
+
+_DataName = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DATASETS)}.", metavar="NAME")]
+_Path = Annotated[
+    Path | None, typer.Option("--path", help="Where the data set's files are, if it is read from files.")
+]
+_Devices = Annotated[int, typer.Option("--devices", help="Number of end devices.", min=1)]
+_Split = Annotated[
+    str | None,
+    typer.Option("--split", help="For scenes: random, or track (test objects never seen in training)."),
+]
+_SplitFile = Annotated[
+    Path | None, typer.Option("--split-file", help="For mvmc: JSON with the authors' order of samples.")
+]
+_Seed = Annotated[int, typer.Option("--seed", help="Seed of split and training.", min=0)]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}.", metavar="NAME")] = "scenes",
+    path: _Path = None,
+    devices: _Devices = 6,
+    split: _Split = None,
+    split_file: _SplitFile = None,
+    seed: _Seed = 0,
+    as_json: _Json = False,
+) -> None:
+    """Load a data set, check it, and show what is in it.
+
+    Examples:
+
+        ddnn data scenes --split track
+
+        ddnn data mvmc --path MVMC.npz --split-file mvmc_author_split.json
+    """
+    loaded = _source(name, path, devices, split, split_file, seed).load()
+    summary = _data_summary(loaded)
+    if as_json:
+        _print_json(summary)
+        return
+    table = _table(
+        f"{name}: {len(loaded.labels)} samples, {loaded.devices} devices, images "
+        f"{'x'.join(map(str, loaded.image_shape))}",
+        "samples",
+        *loaded.class_names,
+    )
+    for part in PARTS:
+        counts = np.bincount(loaded.targets(part), minlength=len(loaded.class_names))
+        table.add_row(part, *map(str, counts))
+    _print(table, f"Split {loaded.split_rule}.")
+    table = _table("Views of each device", "device", *loaded.class_names, "absent")
+    for number, counts in enumerate(summary["views"]):
+        table.add_row(f"device_{number}", *(str(count) for count in counts.values()))
+    _print(table)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option("--out", help="The run directory to make.", metavar="DIR")],
+    data: _DataName = "scenes",
+    path: _Path = None,
+    devices: _Devices = 6,
+    split: _Split = None,
+    split_file: _SplitFile = None,
+    configuration: Annotated[
+        str | None,
+        typer.Option("--configuration", help="a to f: the letter in the paper's Figure 2. [default: c]"),
+    ] = None,
+    filters: Annotated[
+        int | None, typer.Option("--filters", help="Filters of a device's ConvP block. [default: 4]", min=1)
+    ] = None,
+    local: Annotated[
+        str | None, typer.Option("--local", help="Aggregation at the local exit: MP, AP or CC. [default: MP]")
+    ] = None,
+    upper: Annotated[
+        str | None,
+        typer.Option("--upper", help="Aggregation at edges and cloud: MP, AP or CC. [default: CC]"),
+    ] = None,
+    topology: Annotated[
+        Path | None,
+        typer.Option("--topology", help="YAML file with the whole hierarchy, in place of the four above."),
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training data.", min=1)] = 100,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.", min=1)] = 64,
+    seed: _Seed = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that stands in the directory.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the run directory.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Train a DDNN, all exits jointly, and each device's individual model.
+
+    A training that was killed goes on where it stopped when the same command is given again.
+
+    Examples:
+
+        ddnn train --data scenes --out runs/scenes
+
+        ddnn train --data eth80 --devices 6 --out runs/eth80
+
+        ddnn train --data scenes --configuration f --local AP --out runs/two-edges
+    """
+    source = _source(data, path, devices, split, split_file, seed)
+    loaded = source.load()
+    chosen = {"configuration": configuration, "filters": filters, "local": local, "upper": upper}
+    hierarchy = _hierarchy(topology, {k: v for k, v in chosen.items() if v is not None}, loaded)
+    from ddnn_tf.runs import train_run
+    from ddnn_tf.training import TrainingOptions
+
+    options = TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed)
+    run = train_run(out, hierarchy, source, loaded, options, overwrite=overwrite, tensorboard=tensorboard)
+    _report(run, loaded, as_json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A directory made by `ddnn train`.", metavar="RUN")],
+    as_json: _Json = False,
+) -> None:
+    """Measure a trained DDNN on its test data: accuracies, exits and bytes.
+
+    Example:
+
+        ddnn evaluate runs/scenes --json
+    """
+    from ddnn_tf.runs import load_run
+
+    trained = load_run(run)
+    _report(trained, trained.source.load(), as_json)
+
+
+def main() -> None:
+    """Runs the command; an error is one line on stderr and exit code 2."""
+    try:
+        app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except TyperException as error:
+        _fail(f"{error.format_message()} (see --help)")
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, Abort):
+        _fail("interrupted", code=130)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    print("ddnn: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _source(
+    name: str,
+    path: Path | None,
+    devices: int,
+    split: str | None,
+    split_file: Path | None,
+    seed: int,
+) -> DataSource:
+    return DataSource(
+        name=name,
+        path=None if path is None else str(path.resolve()),
+        devices=devices,
+        split=split,
+        split_file=None if split_file is None else str(split_file.resolve()),
+        seed=seed,
+    )
+
+
+def _hierarchy(file: Path | None, chosen: dict[str, Any], data: MultiViewDataset) -> Topology:
+    """The topology out of its file, or out of the options."""
+    if file is not None:
+        if chosen:
+            raise ValueError(
+                f"--{next(iter(chosen))} and --topology contradict each other: set it in '{file}'."
+            )
+        return Topology.load(file)
+    shape = {"image_shape": data.image_shape, "classes": len(data.class_names)}
+    return Topology.figure_2(chosen.pop("configuration", "c"), data.devices, **shape, **chosen)
+
+
+def _data_summary(data: MultiViewDataset) -> dict[str, Any]:
+    views = []
+    for number in range(data.devices):
+        present = data.presence[:, number]
+        counts = np.bincount(data.labels[present], minlength=len(data.class_names)).tolist()
+        views.append(dict(zip((*data.class_names, "absent"), (*counts, int((~present).sum())), strict=True)))
+    return {
+        "data": data.name,
+        "samples": len(data.labels),
+        "devices": data.devices,
+        "image_shape": list(data.image_shape),
+        "classes": list(data.class_names),
+        "parts": {part: len(data.split[part]) for part in PARTS},
+        "split": data.split_rule,
+        "views": views,
+    }
+
+
+def _report(run: Any, data: MultiViewDataset, as_json: bool) -> None:
+    found = run.evaluate(data)
+    if as_json:
+        _print_json(
+            {
+                **asdict(found),
+                "data": data.name,
+                "split": data.split_rule,
+                "seed": run.source.seed,
+            }
+        )
+        return
+    table = _table(f"Accuracy on {found.test_samples} test samples", "where", "accuracy", "T", "leave here")
+    for number, value in enumerate(found.individual_accuracy):
+        table.add_row(f"device_{number} alone", f"{value:.1%}", "", "")
+    for tier, share in found.exit_shares.items():
+        threshold = found.thresholds.get(tier)
+        table.add_row(
+            f"{tier} exit",
+            f"{getattr(found, f'{tier}_accuracy'):.1%}",
+            "" if threshold is None else f"{threshold:.2f}",
+            f"{share:.1%}",
+        )
+    table.add_section()
+    table.add_row("overall", f"{found.overall_accuracy:.1%}", "", "")
+    _print(table)
+    links = _table("Communication", "link", "bytes per sample")
+    for link, cost in found.bytes_per_link.items():
+        links.add_row(link, f"{cost:.1f}")
+    links.add_section()
+    links.add_row("per sample and device, Eq. (1)", f"{found.bytes_per_sample:.1f}")
+    links.add_row("raw image", f"{found.bytes_per_sample * found.reduction:.0f}")
+    links.add_row("reduction", f"{found.reduction:.1f}x")
+    _print(links, f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.")
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _print(*things: Any) -> None:
+    console = Console()
+    for thing in things:
+        console.print(thing)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content, indent=2))
+
+
+if __name__ == "__main__":
+    main()

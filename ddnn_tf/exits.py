@@ -1,0 +1,232 @@
+"""Early exits: how unsure a prediction is, who answers a sample, and which thresholds to use.
+
+A sample leaves at the lowest exit whose normalized entropy is at most that exit's threshold T; the
+last exit always answers. All functions work on probabilities computed beforehand, for many samples
+at once, and need no TensorFlow:
+
+    >>> local, cloud = np.array([[0.98, 0.01, 0.01], [0.4, 0.3, 0.3]]), np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
+    >>> staged_inference([local, cloud], thresholds=[0.5]).exits
+    array([0, 1])
+
+Source: Teerapittayanon et al. 2017, Section III-D.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "StagedResult",
+    "most_confident",
+    "normalized_entropy",
+    "search_thresholds",
+    "staged_inference",
+]
+
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class StagedResult:
+    """What staged inference decided.
+
+    Attributes:
+        labels: `(samples,)` int64, the answer of the exit at which each sample left.
+        exits: `(samples,)` int64, the index of that exit, 0 the lowest.
+        entropies: `(exits, samples)` float32, normalized entropy at every exit.
+        shares: `(exits,)` float64, fraction of the samples that left at each exit.
+    """
+
+    labels: NDArray[np.int64]
+    exits: NDArray[np.int64]
+    entropies: NDArray[np.float32]
+    shares: NDArray[np.float64]
+
+
+def normalized_entropy(probabilities: ArrayLike) -> NDArray[np.float32]:
+    """How unsure a probability vector is, between 0 (certain) and 1 (uniform).
+
+    Args:
+        probabilities: `(..., classes)`, non-negative, summing to 1 along the last axis.
+
+    Returns:
+        `(...)` float32.
+
+    Raises:
+        ValueError: Fewer than two classes, a negative or non-finite entry, or a row that does not
+            sum to 1.
+
+    Source: Section III-D, the definition of eta.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.ndim == 0 or p.shape[-1] < 2:
+        raise ValueError(
+            f"Expected `probabilities` to have at least two classes on its last axis, but got shape "
+            f"{p.shape}."
+        )
+    if not np.isfinite(p).all() or (p < 0).any():
+        raise ValueError(
+            "Expected `probabilities` to be finite and not negative, but got "
+            f"{p[~np.isfinite(p) | (p < 0)][0]}: pass logits through a softmax first."
+        )
+    sums = p.sum(axis=-1)
+    if p.size and np.abs(sums - 1).max() > _SUM_TOLERANCE:
+        worst = sums.flat[np.abs(sums - 1).argmax()]
+        raise ValueError(
+            f"Expected `probabilities` to sum to 1 along the last axis, but got a sum of {worst:.6g}: "
+            "pass logits through a softmax first."
+        )
+    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
+    entropy = -(p * logs).sum(axis=-1) / math.log(p.shape[-1])
+    return np.clip(entropy, 0, 1).astype(np.float32)
+
+
+def most_confident(
+    probabilities: Sequence[ArrayLike], present: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Joins parallel exits of one tier (several edges) into one: the surest speaks for the tier.
+
+    Args:
+        probabilities: One `(samples, classes)` per exit.
+        present: `(samples, exits)` bool: exits that take part. None: all. Where none takes part,
+            the tier knows nothing: the uniform distribution.
+
+    Returns:
+        `(samples, classes)` float64; of equally sure exits the first.
+
+    Raises:
+        ValueError: As `normalized_entropy`.
+    """
+    stacked = np.stack([np.asarray(p, dtype=np.float64) for p in probabilities])
+    entropy = normalized_entropy(stacked).astype(np.float64)
+    if present is not None:
+        entropy = np.where(np.asarray(present, dtype=bool).T, entropy, np.inf)
+    best = entropy.argmin(axis=0)
+    chosen = stacked[best, np.arange(stacked.shape[1])]
+    silent = np.isinf(entropy).all(axis=0)
+    chosen[silent] = 1 / stacked.shape[-1]
+    return chosen
+
+
+def staged_inference(probabilities: Sequence[ArrayLike], thresholds: Sequence[float]) -> StagedResult:
+    """Lets every sample leave at the first exit that is sure enough.
+
+    Args:
+        probabilities: One `(samples, classes)` per exit, lowest tier first.
+        thresholds: T of every exit but the last, each in 0..1. A sample leaves where its normalized
+            entropy is at most T, but T = 0 means "never" (so that it keeps every sample, even one
+            whose entropy was rounded to 0), and T = 1 means "always".
+
+    Returns:
+        Labels and exits of all samples.
+
+    Raises:
+        ValueError: No exit, exits of different shapes, a wrong number of thresholds, or one
+            outside 0..1.
+
+    Source: Section III-D.
+    """
+    stacked = _stack(probabilities)
+    limits = _check_thresholds(thresholds, len(stacked) - 1)
+    entropies = normalized_entropy(stacked)
+    leaves = _leaves(entropies[:-1], np.array(limits, dtype=np.float64)[:, None])
+    exits = _first(leaves)
+    samples = np.arange(stacked.shape[1])
+    return StagedResult(
+        labels=stacked.argmax(axis=-1)[exits, samples],
+        exits=exits,
+        entropies=entropies,
+        shares=np.bincount(exits, minlength=len(stacked)) / max(len(samples), 1),
+    )
+
+
+def search_thresholds(
+    probabilities: Sequence[ArrayLike],
+    labels: ArrayLike,
+    bytes_at_exit: Sequence[float],
+    grid: ArrayLike | None = None,
+) -> tuple[float, ...]:
+    """Finds the thresholds of best overall accuracy; of equally good ones, those with fewest bytes.
+
+    Use it on validation data: a threshold chosen on the data it is then reported on flatters.
+
+    Args:
+        probabilities: One `(samples, classes)` per exit, lowest tier first.
+        labels: `(samples,)` int, the true classes.
+        bytes_at_exit: Bytes that a sample costs when it leaves at each exit
+            (`communication.bytes_at_exit`).
+        grid: Candidates for each T, in 0..1. Default: 0, 0.01, ..., 1.
+
+    Returns:
+        T of every exit but the last; of equal ones in both respects, the lowest.
+
+    Raises:
+        ValueError: No sample, or shapes that do not fit each other.
+
+    Source: Section IV-D chooses T for the best accuracy; the tie rule is ours.
+    """
+    stacked = _stack(probabilities)
+    exits, samples, _ = stacked.shape
+    truth = np.asarray(labels)
+    if samples == 0 or truth.shape != (samples,):
+        raise ValueError(
+            f"Expected `labels` to have shape ({samples},) with at least one sample, but got {truth.shape}."
+        )
+    cost = np.asarray(bytes_at_exit, dtype=np.float64)
+    if cost.shape != (exits,):
+        raise ValueError(
+            f"Expected `bytes_at_exit` to hold one number for each of {exits} exits, but got shape "
+            f"{cost.shape}."
+        )
+    candidates = np.linspace(0, 1, 101) if grid is None else np.unique(np.asarray(grid, float))
+    _check_thresholds(candidates.tolist(), len(candidates))
+    is_right = stacked.argmax(axis=-1) == truth
+    leaves = _leaves(normalized_entropy(stacked)[:-1, None], candidates[:, None])
+    columns = np.arange(samples)
+    best_score: tuple[float, float] = (-1.0, 0.0)
+    best_choice: tuple[int, ...] = ()
+    for choice in itertools.product(range(len(candidates)), repeat=exits - 1):
+        left_at = _first(leaves[np.arange(exits - 1), list(choice)])
+        score = (float(is_right[left_at, columns].sum()), -float(cost[left_at].sum()))
+        if score > best_score:
+            best_score, best_choice = score, choice
+    return tuple(float(candidates[at]) for at in best_choice)
+
+
+def _stack(probabilities: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    arrays = [np.asarray(p, dtype=np.float64) for p in probabilities]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) != 1 or arrays[0].ndim != 2:
+        raise ValueError(
+            "Expected `probabilities` to be one (samples, classes) array per exit, all of one shape, "
+            f"but got {sorted(shapes)}."
+        )
+    return np.stack(arrays)
+
+
+def _check_thresholds(thresholds: Sequence[float], number: int) -> list[float]:
+    limits = [float(value) for value in thresholds]
+    if len(limits) != number:
+        raise ValueError(
+            f"Expected {number} thresholds (one for each exit but the last), but got {len(limits)}."
+        )
+    for value in limits:
+        if not 0 <= value <= 1:
+            raise ValueError(f"Expected a threshold between 0 and 1, but got {value}.")
+    return limits
+
+
+def _leaves(entropies: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (entropies <= thresholds) & (thresholds > 0)
+
+
+def _first(leaves: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Index of the first True along axis 0; their number where there is none."""
+    always = np.ones((1, leaves.shape[1]), dtype=bool)
+    return np.concatenate([leaves, always]).argmax(axis=0).astype(np.int64)

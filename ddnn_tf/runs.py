@@ -1,0 +1,250 @@
+"""A run directory: what `ddnn train` leaves and `ddnn evaluate` reads.
+
+    topology.yaml               the hierarchy
+    run.json                    data set, split, seed, options and version
+    model.keras                 the trained network
+    individual.keras            the individual models (not in configuration (a))
+    thresholds.json             T by tier, chosen on validation data
+    metrics.json                the measures on test data
+    ddnn.csv, individual.csv    the training logs
+
+While training, `*.checkpoint.npz` stand there too: the same command continues from them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import ddnn_tf
+from ddnn_tf.datasets import DataSource, MultiViewDataset
+from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.evaluation import Evaluation, choose_thresholds, evaluate
+from ddnn_tf.network import build, build_individual
+from ddnn_tf.topology import Topology
+from ddnn_tf.training import TrainingOptions, train
+
+__all__ = ["Run", "load_run", "train_run"]
+
+_MODEL, _INDIVIDUAL = "model.keras", "individual.keras"
+_TOPOLOGY, _RUN = "topology.yaml", "run.json"
+_THRESHOLDS, _METRICS = "thresholds.json", "metrics.json"
+_FORMAT = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    version: str
+    data: DataSource
+    options: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network with all that it takes to evaluate it.
+
+    Attributes:
+        source: The data that it was trained on.
+        topology: Its topology.
+        model: The trained network.
+        individual: The individual models, None in configuration (a).
+        thresholds: T by tier.
+    """
+
+    source: DataSource
+    topology: Topology
+    model: tf.keras.Model
+    individual: tf.keras.Model | None
+    thresholds: dict[str, float]
+
+    def evaluate(self, data: MultiViewDataset) -> Evaluation:
+        """Measures on the test part of the data."""
+        return evaluate(self.model, self.topology, data, self.thresholds, self.individual)
+
+
+def train_run(
+    directory: str | Path,
+    topology: Topology,
+    source: DataSource,
+    data: MultiViewDataset,
+    options: TrainingOptions,
+    *,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+) -> Run:
+    """Trains a network and its individual models, chooses thresholds, and keeps all in a directory.
+
+    Args:
+        directory: Where to; a killed training of the same kind there is continued.
+        topology: The hierarchy.
+        source: Where the data come from, for the record.
+        data: The data.
+        options: How to train.
+        overwrite: Replaces a finished run (or the checkpoints of another one) in the directory.
+        tensorboard: Writes TensorBoard logs to `directory/tensorboard`.
+
+    Raises:
+        ImportError: TensorBoard is asked for, but not installed.
+        FileExistsError: The directory holds a finished run, or something else than a run.
+        ValueError: The data do not fit the topology.
+    """
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
+    place = Path(directory)
+    _check_fit(topology, data)
+    _claim(place, overwrite)
+    record = _Record(format=_FORMAT, version=ddnn_tf.__version__, data=source, options=asdict(options))
+    _write(place / _RUN, record.model_dump_json(indent=2))
+    _write(place / _TOPOLOGY, topology.to_yaml())
+
+    builders = {_MODEL: build}
+    if topology.devices.blocks:
+        builders[_INDIVIDUAL] = build_individual
+    models = {}
+    for name, builder in builders.items():
+        tf.keras.utils.set_random_seed(options.seed)
+        model = models[name] = builder(topology)
+        logs = place / "tensorboard" / model.name
+        train(
+            model,
+            data,
+            options=options,
+            loss_weights=topology.loss_weights if name == _MODEL else None,
+            directory=place,
+            callbacks=[tf.keras.callbacks.TensorBoard(logs)] if tensorboard else [],
+        )
+    run = Run(
+        source,
+        topology,
+        models[_MODEL],
+        models.get(_INDIVIDUAL),
+        choose_thresholds(models[_MODEL], topology, data),
+    )
+    _write(place / _THRESHOLDS, json.dumps(run.thresholds, indent=2))
+    _write(place / _METRICS, json.dumps(asdict(run.evaluate(data)), indent=2))
+    for name, model in models.items():
+        with written_aside(place / name) as aside:
+            model.save(aside)
+    for model in models.values():
+        (place / f"{model.name}.checkpoint.npz").unlink(missing_ok=True)
+    return run
+
+
+def load_run(directory: str | Path) -> Run:
+    """Reads a finished run.
+
+    Raises:
+        FileNotFoundError: No such directory, or a file of the run is missing.
+        ValueError: A file of the run is damaged or of another version of this package.
+    """
+    place = Path(directory)
+    if not place.is_dir():
+        raise FileNotFoundError(f"There is no run directory '{place}': make one with `ddnn train --out`.")
+    missing = [name for name in (_RUN, _TOPOLOGY, _MODEL, _THRESHOLDS) if not (place / name).is_file()]
+    if missing:
+        remedy = (
+            "the training was cut off: give the same `ddnn train` command again to finish it"
+            if any(place.glob("*.checkpoint.npz"))
+            else "it is no run directory, or a damaged one"
+        )
+        raise FileNotFoundError(f"'{place}' lacks {', '.join(missing)}: {remedy}.")
+    record = _read_record(place / _RUN)
+    topology = Topology.load(place / _TOPOLOGY)
+    has_individual = topology.devices.blocks > 0
+    if has_individual and not (place / _INDIVIDUAL).is_file():
+        raise FileNotFoundError(f"'{place}' lacks {_INDIVIDUAL}: it is a damaged run directory.")
+    return Run(
+        record.data,
+        topology,
+        _read_model(place / _MODEL, build(topology)),
+        _read_model(place / _INDIVIDUAL, build_individual(topology)) if has_individual else None,
+        _read_thresholds(place / _THRESHOLDS, topology),
+    )
+
+
+def _check_fit(topology: Topology, data: MultiViewDataset) -> None:
+    for field, asked, given in (
+        ("devices.count", topology.devices.count, data.devices),
+        ("devices.image_shape", topology.devices.image_shape, data.image_shape),
+        ("classes", topology.classes, len(data.class_names)),
+    ):
+        if asked != given:
+            raise ValueError(
+                f"The topology's '{field}' is {asked}, but the data set '{data.name}' has {given}: "
+                "make them equal."
+            )
+
+
+def _claim(place: Path, overwrite: bool) -> None:
+    """Makes the directory ready for a run, or refuses to touch what stands there."""
+    if place.exists() and not place.is_dir():
+        raise FileExistsError(f"'{place}' is a file: name a directory for the run.")
+    place.mkdir(parents=True, exist_ok=True)
+    if any(place.iterdir()) and not (place / _RUN).is_file():
+        raise FileExistsError(f"'{place}' holds other files than a run's: name a new directory for the run.")
+    if overwrite:
+        for name in (_MODEL, _INDIVIDUAL, _THRESHOLDS, _METRICS):
+            (place / name).unlink(missing_ok=True)
+        for checkpoint in place.glob("*.checkpoint.npz"):
+            checkpoint.unlink()
+    elif (place / _MODEL).is_file():
+        raise FileExistsError(f"'{place}' holds a finished run: name another directory, or give --overwrite.")
+
+
+def _write(path: Path, text: str) -> None:
+    with written_aside(path) as aside:
+        aside.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"'{path}' is damaged: not valid JSON ({error}).") from None
+
+
+def _read_record(path: Path) -> _Record:
+    content = _read_json(path)
+    if isinstance(content, dict) and content.get("format") != _FORMAT:
+        raise ValueError(
+            f"'{path}' has format {content.get('format')!r}, this version of ddnn_tf reads {_FORMAT}: "
+            "train the run again, or use the version that wrote it."
+        )
+    try:
+        return _Record.model_validate(content)
+    except ValidationError as error:
+        finding = error.errors()[0]
+        field = ".".join(map(str, finding["loc"])) or "content"
+        raise ValueError(f"'{path}' is damaged: {field}: {finding['msg']}.") from None
+
+
+def _read_thresholds(path: Path, topology: Topology) -> dict[str, float]:
+    content = _read_json(path)
+    early = topology.exit_tiers[:-1]
+    if not isinstance(content, dict) or set(content) != set(early):
+        raise ValueError(f"'{path}' is damaged: expected a threshold for {', '.join(early) or 'no tier'}.")
+    for tier, value in content.items():
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"'{path}' is damaged: the threshold '{tier}' is {value!r}, not in 0..1.")
+    return {tier: float(content[tier]) for tier in early}
+
+
+def _read_model(path: Path, expected: tf.keras.Model) -> tf.keras.Model:
+    """The weights of a saved model in a network built anew, so that no code of the file is run."""
+    try:
+        saved = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises a different exception for each kind of damage
+        raise ValueError(f"'{path}' is damaged: {str(error).splitlines()[0][:200]}.") from None
+    shapes = [tuple(weight.shape) for weight in saved.weights]
+    if shapes != [tuple(weight.shape) for weight in expected.weights]:
+        raise ValueError(f"'{path}' is not the network of '{path.parent / _TOPOLOGY}'.")
+    expected.set_weights(saved.get_weights())
+    return expected
