@@ -151,7 +151,7 @@ def aggregation(scheme: str, **options: Any) -> tf.keras.layers.Layer:
     return _SCHEMES[scheme](**options)
 
 
-def _shapes(input_shape: Sequence[Any]) -> list[tuple[int | None, ...]]:
+def _shapes(input_shape: Sequence[Any]) -> list[tuple[Any, ...]]:
     """The shapes of a list of inputs; Keras hands over a list of one tensor as the tensor itself."""
     if len(input_shape) > 1 and isinstance(input_shape[1], int | type(None)):
         return [tuple(input_shape)]

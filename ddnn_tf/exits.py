@@ -4,7 +4,8 @@ A sample leaves at the lowest exit whose normalized entropy is at most that exit
 last exit always answers. All functions work on probabilities computed beforehand, for many samples
 at once, and need no TensorFlow:
 
-    >>> local, cloud = np.array([[0.98, 0.01, 0.01], [0.4, 0.3, 0.3]]), np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
+    >>> local = np.array([[0.98, 0.01, 0.01], [0.4, 0.3, 0.3]])
+    >>> cloud = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
     >>> staged_inference([local, cloud], thresholds=[0.5]).exits
     array([0, 1])
 
@@ -184,7 +185,7 @@ def search_thresholds(
             f"Expected `bytes_at_exit` to hold one number for each of {exits} exits, but got shape "
             f"{cost.shape}."
         )
-    candidates = np.linspace(0, 1, 101) if grid is None else np.unique(np.asarray(grid, float))
+    candidates = np.arange(101) / 100 if grid is None else np.unique(np.asarray(grid, float))
     _check_thresholds(candidates.tolist(), len(candidates))
     is_right = stacked.argmax(axis=-1) == truth
     leaves = _leaves(normalized_entropy(stacked)[:-1, None], candidates[:, None])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class _Record(BaseModel):
     format: int
     version: str
     data: DataSource
-    options: dict[str, float]
+    options: dict[str, int | float]
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,17 @@ def train_run(
         raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
     place = Path(directory)
     _check_fit(topology, data)
-    _claim(place, overwrite)
     record = _Record(format=_FORMAT, version=ddnn_tf.__version__, data=source, options=asdict(options))
-    _write(place / _RUN, record.model_dump_json(indent=2))
-    _write(place / _TOPOLOGY, topology.to_yaml())
+    documents = {_RUN: record.model_dump_json(indent=2) + "\n", _TOPOLOGY: topology.to_yaml()}
+    _claim(place, documents, overwrite)
+    for name, text in documents.items():
+        _write(place / name, text)
 
-    builders = {_MODEL: build}
-    if topology.devices.blocks:
-        builders[_INDIVIDUAL] = build_individual
-    models = {}
-    for name, builder in builders.items():
+    names = (_INDIVIDUAL, _MODEL) if topology.devices.blocks else (_MODEL,)
+    models: dict[str, tf.keras.Model] = {}
+    for name in names:
         tf.keras.utils.set_random_seed(options.seed)
-        model = models[name] = builder(topology)
+        model = models[name] = build(topology) if name == _MODEL else build_individual(topology)
         logs = place / "tensorboard" / model.name
         train(
             model,
@@ -128,8 +128,8 @@ def train_run(
         models.get(_INDIVIDUAL),
         choose_thresholds(models[_MODEL], topology, data),
     )
-    _write(place / _THRESHOLDS, json.dumps(run.thresholds, indent=2))
-    _write(place / _METRICS, json.dumps(asdict(run.evaluate(data)), indent=2))
+    _write(place / _THRESHOLDS, json.dumps(run.thresholds, indent=2) + "\n")
+    _write(place / _METRICS, json.dumps(asdict(run.evaluate(data)), indent=2) + "\n")
     for name, model in models.items():
         with written_aside(place / name) as aside:
             model.save(aside)
@@ -183,7 +183,7 @@ def _check_fit(topology: Topology, data: MultiViewDataset) -> None:
             )
 
 
-def _claim(place: Path, overwrite: bool) -> None:
+def _claim(place: Path, documents: Mapping[str, str], overwrite: bool) -> None:
     """Makes the directory ready for a run, or refuses to touch what stands there."""
     if place.exists() and not place.is_dir():
         raise FileExistsError(f"'{place}' is a file: name a directory for the run.")
@@ -195,13 +195,21 @@ def _claim(place: Path, overwrite: bool) -> None:
             (place / name).unlink(missing_ok=True)
         for checkpoint in place.glob("*.checkpoint.npz"):
             checkpoint.unlink()
-    elif (place / _MODEL).is_file():
+        return
+    if (place / _MODEL).is_file():
         raise FileExistsError(f"'{place}' holds a finished run: name another directory, or give --overwrite.")
+    for name, text in documents.items():
+        file = place / name
+        if file.is_file() and file.read_text(encoding="utf-8") != text:
+            raise FileExistsError(
+                f"'{place}' holds an unfinished run with another {name}: name another directory, or give "
+                "--overwrite."
+            )
 
 
 def _write(path: Path, text: str) -> None:
     with written_aside(path) as aside:
-        aside.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        aside.write_text(text, encoding="utf-8")
 
 
 def _read_json(path: Path) -> Any:

@@ -19,6 +19,7 @@ Source: Teerapittayanon et al. 2017 (arXiv 1709.01921), Sections III-A and III-B
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -328,7 +329,7 @@ class Topology(_Strict):
         bounds = [round(count * group / groups) for group in range(groups + 1)] if groups else []
         edges = [
             {"devices": tuple(range(start, stop)), "precision": cloud_precision}
-            for start, stop in zip(bounds, bounds[1:], strict=False)
+            for start, stop in itertools.pairwise(bounds)
         ]
         exits = {f"edge_{number}": {"aggregation": upper} for number in range(groups)}
         exits["cloud"] = {"aggregation": upper}

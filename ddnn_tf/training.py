@@ -360,8 +360,7 @@ class _Checkpoint(tf.keras.callbacks.Callback):
             )
 
     def _file(self, model: tf.keras.Model, ending: str) -> Path:
-        assert self._directory is not None
-        return self._directory / f"{model.name}.{ending}"
+        return Path(self._directory or "") / f"{model.name}.{ending}"
 
 
 class _ProgressBar(tf.keras.callbacks.Callback):

@@ -138,7 +138,7 @@ def _cached(samples: int, seed: int) -> _Scenes:
     scenes = render_scenes(samples, seed)
     try:
         with written_aside(file) as aside:
-            np.savez_compressed(aside, **scenes)  # type: ignore[arg-type]
+            np.savez_compressed(aside, **scenes)
     except OSError as error:
         warnings.warn(f"The rendered scenes could not be kept for the next time: {error}", stacklevel=2)
     return scenes
