@@ -1,0 +1,62 @@
+"""Fixtures shared by all tests. `ddnn_tf` comes first: it selects Keras 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ddnn_tf
+from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.topology import Cloud, Devices, Topology
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The workplace's data directory, which a user's clone does not have."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not on this machine")
+    return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps the tests out of the user's cache (subprocesses inherit it)."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def tiny_topology() -> Topology:
+    """Two devices with 8x8 images and two classes: trains in a moment."""
+    return Topology(
+        devices=Devices(count=2, image_shape=(8, 8, 1), filters=2), cloud=Cloud(filters=(8,)), classes=2
+    )
+
+
+@pytest.fixture
+def tiny_data() -> MultiViewDataset:
+    """Bright against dark left halves, half of the second device's views absent."""
+    random = np.random.default_rng(0)
+    samples = 60
+    labels = np.arange(samples) % 2
+    images = random.integers(0, 80, (samples, 2, 8, 8, 1))
+    images[labels == 1, :, :, :4] += 150
+    presence = np.ones((samples, 2), dtype=bool)
+    presence[::4, 1] = presence[1::4, 1] = False
+    images[~presence] = 128
+    return MultiViewDataset(
+        name="tiny",
+        images=images.astype(np.uint8),
+        labels=labels.astype(np.int64),
+        presence=presence,
+        class_names=("dark", "bright"),
+        split={"train": np.arange(36), "validation": np.arange(36, 44), "test": np.arange(44, 60)},
+        split_rule="in order",
+    )
+
+
+assert ddnn_tf.__version__

@@ -1,0 +1,65 @@
+"""What a newcomer meets first: importing the package beside TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import ddnn_tf
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    # A clean environment, as in a user's shell: nothing set by this test run's own import.
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/tmp"}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_import_alone_does_not_import_tensorflow() -> None:
+    result = run("import ddnn_tf, sys; print('tensorflow' in sys.modules)")
+    assert result.stdout.strip() == "False", result.stderr
+
+
+@pytest.mark.slow
+def test_selects_keras_2_and_keeps_tensorflow_quiet() -> None:
+    result = run(
+        "import ddnn_tf, tensorflow as tf, larq\n"
+        "model = ddnn_tf.build(ddnn_tf.Topology.device_cloud())\n"
+        "model.compile('sgd', 'sparse_categorical_crossentropy')\n"
+        "model.predict(tf.zeros((1, 32, 32, 3)), verbose=0)\n"
+        "print(tf.keras.Model.__module__.split('.')[0])"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "tf_keras"
+    assert result.stderr == ""
+
+
+@pytest.mark.slow
+def test_errors_of_a_broken_tensorflow_still_reach_the_user() -> None:
+    result = run(
+        "import ddnn_tf, sys\n"
+        "sys.modules['tensorflow.python.tools'] = None\n"  # makes TensorFlow's own import fail
+        "import tensorflow"
+    )
+    assert result.returncode == 1
+    assert "ModuleNotFoundError" in result.stderr or "ImportError" in result.stderr
+
+
+@pytest.mark.slow
+def test_tensorflow_imported_before_with_keras_3_is_refused() -> None:
+    result = run("import tensorflow\nimport ddnn_tf")
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: TensorFlow was imported before `ddnn_tf`")
+    assert "import `ddnn_tf` before `tensorflow`" in last
+
+
+def test_public_names_resolve() -> None:
+    for name in ddnn_tf.__all__:
+        assert getattr(ddnn_tf, name) is not None
+    assert "build" in dir(ddnn_tf)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = ddnn_tf.nonsense

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddnn_tf.network import build, build_individual, with_presence
+from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Exit, Topology
+
+
+def small(letter: str, scheme: str = "CC", precision: str = "binary") -> Topology:
+    options = {"filters": 2, "local": scheme, "precision": precision} if letter != "a" else {}
+    return Topology.figure_2(
+        letter, devices=3, image_shape=(8, 6, 1), upper=scheme, classes=4, cloud_precision=precision, **options
+    )
+
+
+def images(topology: Topology, samples: int = 7) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    shape = (samples, *topology.devices.image_shape)
+    return {name: random.integers(0, 256, shape).astype(np.float32) for name in topology.device_names}
+
+
+def predict(model: tf.keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    outputs = model.predict(inputs, verbose=0)
+    return dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs], strict=True))
+
+
+@pytest.mark.parametrize("letter", CONFIGURATIONS)
+def test_named_inputs_and_exits(letter: str) -> None:
+    topology = small(letter)
+    model = build(topology)
+    assert model.input_names == list(topology.device_names)
+    assert model.output_names == list(topology.exit_names)
+    for probabilities in predict(model, images(topology)).values():
+        assert probabilities.shape == (7, 4)
+        assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC"])
+@pytest.mark.parametrize("letter", CONFIGURATIONS)
+def test_save_and_load_give_the_same_outputs(letter: str, scheme: str, tmp_path: Path) -> None:
+    topology = small(letter, scheme)
+    model = with_presence(build(topology), topology)
+    inputs = images(topology)
+    inputs["present"] = np.random.default_rng(1).random((7, topology.devices.count)) < 0.6
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+    for name, expected in predict(model, inputs).items():
+        assert np.array_equal(predict(loaded, inputs)[name], expected)
+
+
+@pytest.mark.parametrize("letter", CONFIGURATIONS)
+def test_with_presence_is_the_same_network(letter: str) -> None:
+    topology = small(letter, "AP")
+    model = build(topology)
+    masked = with_presence(model, topology)
+    inputs = images(topology)
+    everyone = {**inputs, "present": np.ones((7, topology.devices.count), bool)}
+    for name, expected in predict(model, inputs).items():
+        assert np.allclose(predict(masked, everyone)[name], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC"])
+def test_a_failed_device_has_no_influence_on_any_exit(scheme: str) -> None:
+    topology = small("f", scheme)
+    model = with_presence(build(topology), topology)
+    inputs = images(topology)
+    inputs["present"] = np.tile([True, False, True], (7, 1))
+    expected = predict(model, inputs)
+    inputs["device_1"] = 255 - inputs["device_1"]
+    for name, probabilities in predict(model, inputs).items():
+        assert np.array_equal(probabilities, expected[name]), name
+
+
+def test_devices_have_weights_of_their_own() -> None:
+    model = build(small("c"))
+    kernels = [model.get_layer(f"device_{number}_convp_0_conv").kernel.numpy() for number in range(3)]
+    assert not np.array_equal(kernels[0], kernels[1])
+
+
+def test_binary_tiers_keep_their_inputs_binary() -> None:
+    """Only a block after pixels, an average or a linear layer takes numbers other than -1 and +1."""
+    model = build(Topology(devices=Devices(blocks=2), exits={"cloud": Exit(aggregation="MP")}))
+    quantized = {
+        layer.name: layer.input_quantizer is not None and layer.pad_values == 1.0
+        for layer in model.layers
+        if layer.name.endswith("_conv")
+    }
+    assert not quantized["device_0_convp_0_conv"]
+    assert quantized["device_0_convp_1_conv"]
+    assert quantized["cloud_convp_0_conv"]
+    assert quantized["cloud_convp_1_conv"]
+    assert not build(Topology()).get_layer("cloud_convp_0_conv").input_quantizer
+
+
+def test_mixed_precision_and_hidden_layers() -> None:
+    topology = Topology(
+        devices=Devices(count=2, image_shape=(8, 8, 1)),
+        cloud=Cloud(filters=(4,), hidden=(5,), precision="float"),
+    )
+    names = [layer.name for layer in build(topology).layers]
+    assert "device_0_convp_0_sign" in names
+    assert "cloud_convp_0_relu" in names
+    assert "cloud_fc_0_relu" in names
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_fits_without_any_helper_of_ours(from_logits: bool) -> None:
+    """Both spellings of the loss train alike: Keras finds the logits behind the softmax."""
+    topology = small("c")
+    tf.keras.utils.set_random_seed(0)
+    model = build(topology)
+    model.compile(
+        "adam",
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
+        loss_weights={"local": 1.0, "cloud": 0.5},
+    )
+    labels = np.arange(7) % 4
+    with pytest.warns(UserWarning, match="from_logits") if from_logits else _nothing():
+        history = model.fit(
+            images(topology), {name: labels for name in model.output_names}, verbose=0, shuffle=False
+        )
+    measures = {name: values[0] for name, values in history.history.items()}
+    assert np.isclose(measures["loss"], measures["local_loss"] + 0.5 * measures["cloud_loss"], atol=1e-5)
+    probabilities = predict(build(topology), images(topology))["local"]
+    assert probabilities.shape == (7, 4)
+    assert 0.3 < measures["local_loss"] < 5
+
+
+def test_individual_models_share_nothing() -> None:
+    topology = small("c")
+    model = build_individual(topology)
+    assert model.output_names == ["individual_0", "individual_1", "individual_2"]
+    inputs = images(topology)
+    expected = predict(model, inputs)
+    inputs["device_1"] = 255 - inputs["device_1"]
+    changed = predict(model, inputs)
+    assert np.array_equal(changed["individual_0"], expected["individual_0"])
+    assert not np.array_equal(changed["individual_1"], expected["individual_1"])
+
+
+def test_individual_models_need_blocks() -> None:
+    with pytest.raises(ValueError, match=r"'devices\.blocks' is 0"):
+        build_individual(Topology.cloud_only())
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
