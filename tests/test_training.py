@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.network import build, build_individual
+from ddnn_tf.topology import Exit, Topology
+from ddnn_tf.training import BatchStatistics, TrainingOptions, TrainingResult, train
+
+OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=0.01, seed=5)
+
+
+def fresh(topology: Topology, individual: bool = False) -> tf.keras.Model:
+    tf.keras.utils.set_random_seed(1)
+    return (build_individual if individual else build)(topology)
+
+
+def same(first: tf.keras.Model, second: tf.keras.Model) -> bool:
+    return all(map(np.array_equal, first.get_weights(), second.get_weights()))
+
+
+class Kill(tf.keras.callbacks.Callback):
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_learns_at_every_exit(tiny_topology: Topology, tiny_data: MultiViewDataset) -> None:
+    model = fresh(tiny_topology)
+    result = train(model, tiny_data, options=replace(OPTIONS, epochs=15))
+    assert len(result.history["loss"]) == 15
+    assert result.history["loss"][-1] < 0.6 * result.history["loss"][0]
+    for probabilities in model.predict(tiny_data.inputs("test"), verbose=0):
+        assert (probabilities.argmax(1) == tiny_data.targets("test")).mean() > 0.8
+
+
+def test_same_seed_same_weights(tiny_topology: Topology, tiny_data: MultiViewDataset) -> None:
+    first, second, other = (fresh(tiny_topology) for _ in range(3))
+    train(first, tiny_data, options=OPTIONS)
+    train(second, tiny_data, options=OPTIONS)
+    train(other, tiny_data, options=replace(OPTIONS, seed=6))
+    assert same(first, second)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("killed_at", [1, 3])
+def test_killed_training_ends_as_if_it_had_not_been(
+    tiny_topology: Topology, tiny_data: MultiViewDataset, tmp_path: Path, killed_at: int
+) -> None:
+    expected = fresh(tiny_topology)
+    whole = train(expected, tiny_data, options=OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            fresh(tiny_topology),
+            tiny_data,
+            options=OPTIONS,
+            directory=tmp_path,
+            callbacks=[Kill(killed_at)],
+        )
+    tf.keras.utils.set_random_seed(99)
+    resumed = build(tiny_topology)
+    result = train(resumed, tiny_data, options=OPTIONS, directory=tmp_path)
+    assert same(resumed, expected)
+    assert result == TrainingResult(whole.history, whole.best_epoch)
+    with open(tmp_path / "ddnn.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
+    assert float(rows[2]["val_loss"]) == pytest.approx(whole.history["val_loss"][2])
+
+
+def test_checkpoint_of_another_training_is_refused(
+    tiny_topology: Topology, tiny_data: MultiViewDataset, tmp_path: Path
+) -> None:
+    train(fresh(tiny_topology), tiny_data, options=replace(OPTIONS, epochs=1), directory=tmp_path)
+    for other in (
+        {"options": replace(OPTIONS, epochs=1, learning_rate=0.1)},
+        {"options": replace(OPTIONS, epochs=1), "loss_weights": {"local": 2, "cloud": 1}},
+    ):
+        with pytest.raises(ValueError, match="checkpoint of another training"):
+            train(fresh(tiny_topology), tiny_data, directory=tmp_path, **other)  # type: ignore[arg-type]
+
+
+def test_keeps_the_weights_of_the_best_epoch(
+    tiny_topology: Topology, tiny_data: MultiViewDataset, tmp_path: Path
+) -> None:
+    model = fresh(tiny_topology)
+    result = train(model, tiny_data, options=replace(OPTIONS, epochs=8, learning_rate=0.2))
+    assert result.best_epoch == int(np.argmin(result.history["val_loss"]))
+    labels = tiny_data.targets("validation")
+    loss = model.evaluate(
+        tiny_data.inputs("validation"), {name: labels for name in model.output_names}, verbose=0
+    )[0]
+    assert loss == pytest.approx(min(result.history["val_loss"]), rel=1e-4)
+
+
+def test_absent_views_never_reach_a_devices_loss(
+    tiny_topology: Topology, tiny_data: MultiViewDataset
+) -> None:
+    """Wrong labels on exactly the samples that device 1 does not see change nothing for it."""
+    absent = ~tiny_data.presence[:, 1]
+    lied = replace(tiny_data, labels=np.where(absent, 1 - tiny_data.labels, tiny_data.labels))
+    honest, fooled = fresh(tiny_topology, True), fresh(tiny_topology, True)
+    train(honest, tiny_data, options=replace(OPTIONS, epochs=1))
+    train(fooled, lied, options=replace(OPTIONS, epochs=1))
+    for layer in honest.layers:
+        if layer.name.startswith("device_1"):
+            other = fooled.get_layer(layer.name)
+            assert all(map(np.array_equal, layer.get_weights(), other.get_weights()))
+    seen = honest.get_layer("device_0_exit_dense").get_weights()[0]
+    assert not np.array_equal(seen, fooled.get_layer("device_0_exit_dense").get_weights()[0])
+
+
+def test_an_exit_of_weight_zero_is_not_trained(
+    tiny_topology: Topology, tiny_data: MultiViewDataset
+) -> None:
+    topology = tiny_topology.model_copy(
+        update={"exits": {**tiny_topology.exits, "cloud": Exit(loss_weight=0)}}
+    )
+    model = fresh(topology)
+    before = model.get_layer("cloud_convp_0_conv").get_weights()[0]
+    train(model, tiny_data, options=OPTIONS, loss_weights=topology.loss_weights)
+    assert np.array_equal(before, model.get_layer("cloud_convp_0_conv").get_weights()[0])
+
+
+def test_batch_statistics_are_exact(tiny_topology: Topology, tiny_data: MultiViewDataset) -> None:
+    model = fresh(tiny_topology)
+    inputs = tiny_data.inputs("train")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    labels = {name: tiny_data.targets("train") for name in model.output_names}
+    model.fit(inputs, labels, epochs=2, batch_size=7, verbose=0, callbacks=[BatchStatistics(inputs)])
+    norm = model.get_layer("device_0_convp_0_norm")
+    pooled = tf.keras.Model(model.inputs, norm.input).predict(inputs, verbose=0)
+    assert np.allclose(norm.moving_mean, pooled.mean((0, 1, 2)), rtol=1e-4)
+    count = pooled[..., 0].size
+    assert np.allclose(norm.moving_variance, pooled.var((0, 1, 2)) * count / (count - 1), rtol=1e-3)
+    assert norm.momentum == 0.9
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epochs": 0}, "`epochs` to be positive, but got 0"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"beta_1": 1.0}, "beta_1"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_options_are_checked(fields: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingOptions(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"devices": {"count": 3, "image_shape": (8, 8, 1)}}, "2 devices"),
+        ({"devices": {"count": 2, "image_shape": (8, 4, 1)}}, "image_shape"),
+        ({"devices": {"count": 2, "image_shape": (8, 8, 1)}, "classes": 5}, "one for 5"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused_before_training(
+    tiny_data: MultiViewDataset, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(build(Topology(**{"classes": 2, **change})), tiny_data, options=OPTIONS)
