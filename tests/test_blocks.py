@@ -54,12 +54,16 @@ def test_pool_passes_the_gradient_to_the_maximum() -> None:
 @pytest.mark.parametrize(("binary_input", "padding"), [(False, 0.0), (True, 1.0)])
 def test_binary_convp_is_convolution_pool_norm_sign(binary_input: bool, padding: float) -> None:
     random = np.random.default_rng(2)
-    images = random.choice([-1.0, 1.0], (4, 8, 6, 3)) if binary_input else random.integers(0, 256, (4, 8, 6, 3))
+    images = (
+        random.choice([-1.0, 1.0], (4, 8, 6, 3)) if binary_input else random.integers(0, 256, (4, 8, 6, 3))
+    )
     images = images.astype(np.float32)
     inputs = tf.keras.Input((8, 6, 3))
     model = tf.keras.Model(inputs, convp(inputs, 5, name="block", binary_input=binary_input))
     norm = model.get_layer("block_norm")
-    norm.set_weights([random.normal(size=5), random.normal(size=5), random.normal(size=5), random.random(5) + 1])
+    norm.set_weights(
+        [random.normal(size=5), random.normal(size=5), random.normal(size=5), random.random(5) + 1]
+    )
 
     weights = np.where(model.get_layer("block_conv").kernel.numpy() >= 0, 1.0, -1.0)
     sums = reference_convolution(images, weights, padding)
@@ -95,7 +99,9 @@ def test_float_convp_is_its_twin() -> None:
 def test_fc(precision: str) -> None:
     inputs = tf.keras.Input((4, 4, 2))
     hidden = fc(inputs, 7, name="hidden", precision=precision)
-    logits = fc(hidden, 3, name="exit", precision=precision, binary_input=precision == "binary", activation=False)
+    logits = fc(
+        hidden, 3, name="exit", precision=precision, binary_input=precision == "binary", activation=False
+    )
     model = tf.keras.Model(inputs, [hidden, logits])
     features, output = model.predict(np.random.default_rng(0).choice([-1.0, 1.0], (50, 4, 4, 2)), verbose=0)
     assert features.shape == (50, 7)

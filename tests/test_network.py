@@ -13,7 +13,13 @@ from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Exit, Topology
 def small(letter: str, scheme: str = "CC", precision: str = "binary") -> Topology:
     options = {"filters": 2, "local": scheme, "precision": precision} if letter != "a" else {}
     return Topology.figure_2(
-        letter, devices=3, image_shape=(8, 6, 1), upper=scheme, classes=4, cloud_precision=precision, **options
+        letter,
+        devices=3,
+        image_shape=(8, 6, 1),
+        upper=scheme,
+        classes=4,
+        cloud_precision=precision,
+        **options,
     )
 
 
@@ -121,7 +127,7 @@ def test_fits_without_any_helper_of_ours(from_logits: bool) -> None:
     labels = np.arange(7) % 4
     with pytest.warns(UserWarning, match="from_logits") if from_logits else _nothing():
         history = model.fit(
-            images(topology), {name: labels for name in model.output_names}, verbose=0, shuffle=False
+            images(topology), dict.fromkeys(model.output_names, labels), verbose=0, shuffle=False
         )
     measures = {name: values[0] for name, values in history.history.items()}
     assert np.isclose(measures["loss"], measures["local_loss"] + 0.5 * measures["cloud_loss"], atol=1e-5)

@@ -98,7 +98,7 @@ def test_keeps_the_weights_of_the_best_epoch(
     assert result.best_epoch == int(np.argmin(result.history["val_loss"]))
     labels = tiny_data.targets("validation")
     loss = model.evaluate(
-        tiny_data.inputs("validation"), {name: labels for name in model.output_names}, verbose=0
+        tiny_data.inputs("validation"), dict.fromkeys(model.output_names, labels), verbose=0
     )[0]
     assert loss == pytest.approx(min(result.history["val_loss"]), rel=1e-4)
 
@@ -120,9 +120,7 @@ def test_absent_views_never_reach_a_devices_loss(
     assert not np.array_equal(seen, fooled.get_layer("device_0_exit_dense").get_weights()[0])
 
 
-def test_an_exit_of_weight_zero_is_not_trained(
-    tiny_topology: Topology, tiny_data: MultiViewDataset
-) -> None:
+def test_an_exit_of_weight_zero_is_not_trained(tiny_topology: Topology, tiny_data: MultiViewDataset) -> None:
     topology = tiny_topology.model_copy(
         update={"exits": {**tiny_topology.exits, "cloud": Exit(loss_weight=0)}}
     )

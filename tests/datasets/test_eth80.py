@@ -70,9 +70,7 @@ def test_the_real_file(shared: Path) -> None:
         ({"views": np.zeros((18, 2), int)}, "no view at elevation 90"),
     ],
 )
-def test_wrong_content_names_the_key(
-    tmp_path: Path, changes: dict[str, np.ndarray], message: str
-) -> None:
+def test_wrong_content_names_the_key(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_eth80(write(tmp_path / "eth.npz", **changes))
 

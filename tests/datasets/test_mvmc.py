@@ -83,9 +83,7 @@ def broken(key: str, index: object, value: float) -> dict[str, np.ndarray]:
         ({**arrays(), "y": np.full((851, 6), None)}, "key 'y' cannot be read without unpickling"),
     ],
 )
-def test_wrong_content_names_the_key(
-    tmp_path: Path, content: dict[str, np.ndarray], message: str
-) -> None:
+def test_wrong_content_names_the_key(tmp_path: Path, content: dict[str, np.ndarray], message: str) -> None:
     path = tmp_path / "wrong.npz"
     np.savez(path, **content)
     with pytest.raises(ValueError, match=message) as caught:

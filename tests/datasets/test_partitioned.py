@@ -81,7 +81,9 @@ def test_cifar_binary_version(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
     records = [cifar_record(number % 10, image) for number, image in enumerate(images)]
     for number in range(5):
-        (tmp_path / f"data_batch_{number + 1}.bin").write_bytes(b"".join(records[2 * number : 2 * number + 2]))
+        (tmp_path / f"data_batch_{number + 1}.bin").write_bytes(
+            b"".join(records[2 * number : 2 * number + 2])
+        )
     (tmp_path / "test_batch.bin").write_bytes(b"".join(records[10:]))
     data = load_partitioned("cifar10", tmp_path, grid=(1, 1))
     assert np.array_equal(data.images[:, 0], images)

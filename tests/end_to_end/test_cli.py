@@ -113,7 +113,9 @@ def test_a_killed_training_goes_on(mnist: Path, tmp_path: Path) -> None:
     command = [
         "train", "--data", "mnist", "--path", mnist, "--epochs", 12, "--out", tmp_path / "run", "--json",
     ]  # fmt: skip
-    process = subprocess.Popen([*DDNN, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*DDNN, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("run/*.checkpoint.npz")):
