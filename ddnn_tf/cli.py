@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -164,6 +165,7 @@ def evaluate(
 
 def main() -> None:
     """Runs the command; an error is one line on stderr and exit code 2."""
+    warnings.showwarning = _warn
     try:
         app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
@@ -172,6 +174,10 @@ def main() -> None:
         _fail(str(error))
     except (KeyboardInterrupt, Abort):
         _fail("interrupted", code=130)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"ddnn: warning: {message}", file=sys.stderr)
 
 
 def _fail(message: str, code: int = 2) -> None:

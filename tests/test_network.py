@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_fits_without_any_helper_of_ours(from_logits: bool) -> None:
         loss_weights={"local": 1.0, "cloud": 0.5},
     )
     labels = np.arange(7) % 4
-    with pytest.warns(UserWarning, match="from_logits") if from_logits else _nothing():
+    with pytest.warns(UserWarning, match="from_logits") if from_logits else nullcontext():
         history = model.fit(
             images(topology), dict.fromkeys(model.output_names, labels), verbose=0, shuffle=False
         )
@@ -151,9 +152,3 @@ def test_individual_models_share_nothing() -> None:
 def test_individual_models_need_blocks() -> None:
     with pytest.raises(ValueError, match=r"'devices\.blocks' is 0"):
         build_individual(Topology.cloud_only())
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...

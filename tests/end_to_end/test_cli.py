@@ -145,6 +145,16 @@ def test_data_summary(mnist: Path) -> None:
     assert "device_5" in table.stdout
 
 
+def test_a_warning_is_one_line_too(tmp_path: Path) -> None:
+    images, labels = np.zeros((851, 6, 3, 32, 32), np.float32), np.zeros((851, 6), np.int32)
+    np.savez_compressed(tmp_path / "other.npz", X=images, y=labels)
+    result = ddnn("data", "mvmc", "--path", tmp_path / "other.npz", "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["samples"] == 851
+    assert result.stderr.startswith("ddnn: warning: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", [[], ["data"], ["train"], ["evaluate"]])
 def test_help(command: list[str]) -> None:
     result = ddnn(*command, "--help")
