@@ -34,6 +34,8 @@ _HOME = {
     "MultiViewDataset": "datasets",
     "load_dataset": "datasets",
     "train": "training",
+    "TrainingOptions": "training",
+    "BatchStatistics": "callbacks",
     "evaluate": "evaluation",
 }
 _MODULES = frozenset(_HOME.values()) | {"communication", "runs", "cli"}
