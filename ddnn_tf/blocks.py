@@ -29,7 +29,7 @@ import tensorflow as tf
 __all__ = ["PaddedMaxPool2D", "convp", "fc"]
 
 # Binary weights jump between batches, so statistics over many batches describe weights that are
-# gone: a short memory here, and an exact recount in `training.BatchStatistics`.
+# gone: a short memory here, and an exact recount in `callbacks.BatchStatistics`.
 _NORM_MOMENTUM = 0.9
 _BINARY: dict[str, Any] = {
     "kernel_quantizer": "ste_sign",
