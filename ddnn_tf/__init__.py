@@ -25,7 +25,6 @@ _HOME = {
     "build": "network",
     "build_individual": "network",
     "with_presence": "network",
-    "aggregation": "aggregation",
     "convp": "blocks",
     "fc": "blocks",
     "normalized_entropy": "exits",
@@ -38,7 +37,7 @@ _HOME = {
     "BatchStatistics": "callbacks",
     "evaluate": "evaluation",
 }
-_MODULES = frozenset(_HOME.values()) | {"communication", "runs", "cli"}
+_MODULES = frozenset(_HOME.values()) | {"aggregation", "communication", "runs", "cli"}
 
 __all__ = ["__version__", *_HOME]
 

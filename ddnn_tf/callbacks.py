@@ -157,7 +157,7 @@ class Checkpoint(tf.keras.callbacks.Callback):
 
 
 class ProgressBar(tf.keras.callbacks.Callback):
-    """A bar on stderr; nothing when that is no terminal.
+    """A bar on stderr; nothing when that is no terminal. Enter it as a context around `fit`.
 
     Args:
         name: What is being trained.
@@ -179,12 +179,13 @@ class ProgressBar(tf.keras.callbacks.Callback):
         )
         self._task = self._bar.add_task(f"training {name}", total=epochs, measures="")
 
-    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         measures = f"loss {(logs or {})['loss']:.3f}, validation {(logs or {})['val_loss']:.3f}"
         self._bar.update(self._task, completed=epoch + 1, measures=measures)
-
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        self._bar.stop()

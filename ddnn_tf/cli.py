@@ -16,7 +16,7 @@ from rich.table import Table
 from typer.exceptions import Abort, TyperException
 
 from ddnn_tf.datasets import DATASETS, PARTS, DataSource, MultiViewDataset
-from ddnn_tf.topology import Topology
+from ddnn_tf.topology import ONE_DEVICE, Topology
 
 app = typer.Typer(
     name="ddnn",
@@ -34,7 +34,10 @@ _DataName = Annotated[str, typer.Option("--data", help=f"Data set: {', '.join(DA
 _Path = Annotated[
     Path | None, typer.Option("--path", help="Where the data set's files are, if it is read from files.")
 ]
-_Devices = Annotated[int, typer.Option("--devices", help="Number of end devices.", min=1)]
+_Devices = Annotated[
+    int | None, typer.Option("--devices", help="Number of end devices. [default: 6; 1 in b and d]", min=1)
+]
+_INTERRUPTED = 130
 _Split = Annotated[
     str | None,
     typer.Option("--split", help="For scenes: random, or track (test objects never seen in training)."),
@@ -50,7 +53,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and n
 def data(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}.", metavar="NAME")] = "scenes",
     path: _Path = None,
-    devices: _Devices = 6,
+    devices: _Devices = None,
     split: _Split = None,
     split_file: _SplitFile = None,
     seed: _Seed = 0,
@@ -90,7 +93,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The run directory to make.", metavar="DIR")],
     data: _DataName = "scenes",
     path: _Path = None,
-    devices: _Devices = 6,
+    devices: _Devices = None,
     split: _Split = None,
     split_file: _SplitFile = None,
     configuration: Annotated[
@@ -134,6 +137,8 @@ def train(
 
         ddnn train --data scenes --configuration f --local AP --out runs/two-edges
     """
+    if devices is None and configuration in ONE_DEVICE:
+        devices = 1
     source = _source(data, path, devices, split, split_file, seed)
     loaded = source.load()
     chosen = {"configuration": configuration, "filters": filters, "local": local, "upper": upper}
@@ -167,13 +172,20 @@ def main() -> None:
     """Runs the command; an error is one line on stderr and exit code 2."""
     warnings.showwarning = _warn
     try:
-        app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        # Out of its standalone mode, typer returns the exit code: 130 after Ctrl-C.
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if code == _INTERRUPTED:
+            _fail("interrupted", code)
     except TyperException as error:
         _fail(f"{error.format_message()} (see --help)")
     except (ValueError, TypeError, OSError, ImportError) as error:
         _fail(str(error))
     except (KeyboardInterrupt, Abort):
-        _fail("interrupted", code=130)
+        _fail("interrupted", _INTERRUPTED)
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__module__.startswith("tensorflow."):
+            _fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}")
+        raise
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -188,7 +200,7 @@ def _fail(message: str, code: int = 2) -> None:
 def _source(
     name: str,
     path: Path | None,
-    devices: int,
+    devices: int | None,
     split: str | None,
     split_file: Path | None,
     seed: int,
@@ -196,7 +208,7 @@ def _source(
     return DataSource(
         name=name,
         path=None if path is None else str(path.resolve()),
-        devices=devices,
+        devices=6 if devices is None else devices,
         split=split,
         split_file=None if split_file is None else str(split_file.resolve()),
         seed=seed,

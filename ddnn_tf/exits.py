@@ -180,12 +180,14 @@ def search_thresholds(
             f"Expected `labels` to have shape ({samples},) with at least one sample, but got {truth.shape}."
         )
     cost = np.asarray(bytes_at_exit, dtype=np.float64)
-    if cost.shape != (exits,):
+    if cost.shape != (exits,) or not np.isfinite(cost).all():
         raise ValueError(
-            f"Expected `bytes_at_exit` to hold one number for each of {exits} exits, but got shape "
-            f"{cost.shape}."
+            f"Expected `bytes_at_exit` to hold one finite number for each of {exits} exits, but got "
+            f"{cost.tolist()}."
         )
     candidates = np.arange(101) / 100 if grid is None else np.unique(np.asarray(grid, float))
+    if candidates.size == 0:
+        raise ValueError("Expected `grid` to hold at least one candidate, but got none.")
     _check_thresholds(candidates.tolist(), len(candidates))
     is_right = stacked.argmax(axis=-1) == truth
     leaves = _leaves(normalized_entropy(stacked)[:-1, None], candidates[:, None])

@@ -45,6 +45,7 @@ class _Record(BaseModel):
     format: int
     version: str
     data: DataSource
+    data_sha256: str
     options: dict[str, int | float]
 
 
@@ -54,6 +55,7 @@ class Run:
 
     Attributes:
         source: The data that it was trained on.
+        data_sha256: `MultiViewDataset.digest` of those data.
         topology: Its topology.
         model: The trained network.
         individual: The individual models, None in configuration (a).
@@ -61,13 +63,23 @@ class Run:
     """
 
     source: DataSource
+    data_sha256: str
     topology: Topology
     model: tf.keras.Model
     individual: tf.keras.Model | None
     thresholds: dict[str, float]
 
     def evaluate(self, data: MultiViewDataset) -> Evaluation:
-        """Measures on the test part of the data."""
+        """Measures on the test part of the data that the run was trained on.
+
+        Raises:
+            ValueError: Other data, or another split, than those of the training.
+        """
+        if data.digest() != self.data_sha256:
+            raise ValueError(
+                f"The data set '{data.name}' is not the one that this run was trained on (other images, "
+                "labels or split): bring back the files of the training, or train again."
+            )
         return evaluate(self.model, self.topology, data, self.thresholds, self.individual)
 
 
@@ -101,17 +113,24 @@ def train_run(
         raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
     place = Path(directory)
     _check_fit(topology, data)
-    record = _Record(format=_FORMAT, version=ddnn_tf.__version__, data=source, options=asdict(options))
+    names = (_INDIVIDUAL, _MODEL) if topology.devices.blocks else (_MODEL,)
+    models: dict[str, tf.keras.Model] = {}
+    for name in names:
+        tf.keras.utils.set_random_seed(options.seed)
+        models[name] = build(topology) if name == _MODEL else build_individual(topology)
+    record = _Record(
+        format=_FORMAT,
+        version=ddnn_tf.__version__,
+        data=source,
+        data_sha256=data.digest(),
+        options=asdict(options),
+    )
     documents = {_RUN: record.model_dump_json(indent=2) + "\n", _TOPOLOGY: topology.to_yaml()}
     _claim(place, documents, overwrite)
     for name, text in documents.items():
         _write(place / name, text)
 
-    names = (_INDIVIDUAL, _MODEL) if topology.devices.blocks else (_MODEL,)
-    models: dict[str, tf.keras.Model] = {}
-    for name in names:
-        tf.keras.utils.set_random_seed(options.seed)
-        model = models[name] = build(topology) if name == _MODEL else build_individual(topology)
+    for name, model in models.items():
         logs = place / "tensorboard" / model.name
         train(
             model,
@@ -123,6 +142,7 @@ def train_run(
         )
     run = Run(
         source,
+        record.data_sha256,
         topology,
         models[_MODEL],
         models.get(_INDIVIDUAL),
@@ -163,6 +183,7 @@ def load_run(directory: str | Path) -> Run:
         raise FileNotFoundError(f"'{place}' lacks {_INDIVIDUAL}: it is a damaged run directory.")
     return Run(
         record.data,
+        record.data_sha256,
         topology,
         _read_model(place / _MODEL, build(topology)),
         _read_model(place / _INDIVIDUAL, build_individual(topology)) if has_individual else None,
@@ -193,8 +214,8 @@ def _claim(place: Path, documents: Mapping[str, str], overwrite: bool) -> None:
     if overwrite:
         for name in (_MODEL, _INDIVIDUAL, _THRESHOLDS, _METRICS):
             (place / name).unlink(missing_ok=True)
-        for checkpoint in place.glob("*.checkpoint.npz"):
-            checkpoint.unlink()
+        for leftover in (*place.glob("*.checkpoint.npz"), *place.glob("*.csv")):
+            leftover.unlink()
         return
     if (place / _MODEL).is_file():
         raise FileExistsError(f"'{place}' holds a finished run: name another directory, or give --overwrite.")
@@ -250,7 +271,9 @@ def _read_model(path: Path, expected: tf.keras.Model) -> tf.keras.Model:
     try:
         saved = tf.keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises a different exception for each kind of damage
-        raise ValueError(f"'{path}' is damaged: {str(error).splitlines()[0][:200]}.") from None
+        raise ValueError(
+            f"'{path}' is damaged: {' '.join(str(error).split())[:200] or type(error).__name__}."
+        ) from None
     shapes = [tuple(weight.shape) for weight in saved.weights]
     if shapes != [tuple(weight.shape) for weight in expected.weights]:
         raise ValueError(f"'{path}' is not the network of '{path.parent / _TOPOLOGY}'.")

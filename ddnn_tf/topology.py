@@ -1,8 +1,8 @@
 """What stands where in a distributed deep neural network, before any weight exists.
 
 A `Topology` names the end devices, the optional edges with the group of devices that each
-serves, the cloud, and the exits between them. It is validated when made, immutable, and read
-from and written to YAML:
+serves, the cloud, and the exits between them. It is validated when made, its fields cannot be
+set afterwards, and it is read from and written to YAML:
 
     >>> topology = Topology.devices_cloud(devices=6, filters=4, classes=3)
     >>> topology.exit_names
@@ -35,7 +35,7 @@ from pydantic import (
     model_validator,
 )
 
-__all__ = ["CONFIGURATIONS", "Cloud", "Devices", "Edge", "Exit", "Scheme", "Tier", "Topology"]
+__all__ = ["CONFIGURATIONS", "ONE_DEVICE", "Cloud", "Devices", "Edge", "Exit", "Scheme", "Tier", "Topology"]
 
 Scheme = Literal["MP", "AP", "CC"]
 Precision = Literal["binary", "float"]
@@ -49,6 +49,9 @@ CONFIGURATIONS = {
     "f": "devices_edges_cloud",
 }
 """Constructor of each configuration of the paper's Figure 2, by its letter."""
+
+ONE_DEVICE = ("b", "d")
+"""The configurations with exactly one device."""
 
 
 def _finite(value: float) -> float:
@@ -123,7 +126,9 @@ class Exit(_Strict):
 
     Attributes:
         aggregation: `MP` (max pooling), `AP` (average pooling) or `CC` (concatenation). At the
-            local exit it joins class vectors, at an edge or the cloud feature maps.
+            local exit it joins class vectors, at an edge or the cloud feature maps. Left out, a
+            `Topology` fills in MP for the local exit and CC for all others, the scheme that the
+            paper finds best.
         loss_weight: Weight of this exit's loss in joint training.
     """
 
@@ -139,8 +144,7 @@ class Topology(_Strict):
         edges: The edges. Every device belongs to exactly one of them, when there are any.
         cloud: The cloud.
         classes: Number of classes, at least 2.
-        exits: Aggregation and loss weight by exit name. Left out, `local` gets MP and all others
-            CC, the scheme that the paper finds best, with equal loss weights.
+        exits: Aggregation and loss weight by exit name; what is left out gets its default.
 
     Raises:
         ValueError: A field is out of its range or contradicts another (the message names it).
@@ -165,9 +169,12 @@ class Topology(_Strict):
         for name in self.exits:
             if name not in names:
                 raise ValueError(f"'exits.{name}' names no exit of this hierarchy: it has {', '.join(names)}")
-        complete = {
-            name: self.exits.get(name, Exit(aggregation="MP" if name == "local" else "CC")) for name in names
-        }
+        complete = {}
+        for name in names:
+            given = self.exits.get(name, Exit())
+            is_default = "aggregation" not in given.model_fields_set
+            scheme: Scheme = "MP" if name == "local" and is_default else given.aggregation
+            complete[name] = Exit(aggregation=scheme, loss_weight=given.loss_weight)
         if not any(exit_.loss_weight for exit_ in complete.values()):
             raise ValueError("'exits': every loss_weight is 0, at least one must be positive")
         object.__setattr__(self, "exits", complete)
@@ -281,6 +288,8 @@ class Topology(_Strict):
     @classmethod
     def devices_edges_cloud(cls, devices: int = 6, edges: int = 2, **options: Any) -> Topology:
         """Configuration (f): several devices in neighbouring groups, an edge for each, and the cloud."""
+        if edges < 1:
+            raise ValueError(f"Expected `edges` to be at least 1, but got {edges}.")
         return cls._of(devices, groups=edges, **options)
 
     @classmethod
@@ -290,8 +299,9 @@ class Topology(_Strict):
         Args:
             configuration: `a` to `f`.
             devices: Number of devices; (b) and (d) have one, whatever is said here.
-            options: `filters`, `classes`, `image_shape`, `precision`, `blocks`, `local`, `upper`
-                (aggregation schemes), `cloud` (a `Cloud`).
+            options: `filters`, `blocks`, `image_shape`, `precision` (of the devices), `classes`,
+                `local` and `upper` (aggregation schemes at the local exit, and above), and
+                `cloud_precision` (of edges and cloud).
 
         Raises:
             ValueError: Unknown letter, or a value that `Topology` refuses.
@@ -302,7 +312,7 @@ class Topology(_Strict):
                 f"{configuration!r}: they are the letters of the paper's Figure 2."
             )
         constructor = getattr(cls, CONFIGURATIONS[configuration])
-        if configuration in "bd":
+        if configuration in ONE_DEVICE:
             return constructor(**options)
         return constructor(devices=devices, **options)
 
@@ -320,7 +330,14 @@ class Topology(_Strict):
         classes: int = 3,
         local: str = "MP",
         upper: str = "CC",
+        **unknown: Any,
     ) -> Topology:
+        if unknown:
+            raise TypeError(
+                f"Expected options of a configuration, but got `{next(iter(unknown))}`: known are blocks, "
+                "filters, image_shape, precision, cloud_precision, classes, local and upper; for all else "
+                "make a `Topology` of its parts."
+            )
         if groups > count:
             raise ValueError(
                 f"Expected `edges` to be at most `devices` ({count}), but got {groups}: an edge "

@@ -127,20 +127,21 @@ def train(
     keeper.restore(model)
     if keeper.epochs_done < options.epochs:
         images = data.images[data.split["train"]]
-        model.fit(
-            _training_batches(model, data, images, options, keeper.epochs_done),
-            initial_epoch=keeper.epochs_done,
-            epochs=options.epochs,
-            steps_per_epoch=math.ceil(len(images) / options.batch_size),
-            validation_data=_validation_batches(model, data),
-            verbose=0,
-            callbacks=[
-                BatchStatistics({name: images[:, at] for at, name in enumerate(model.input_names)}),
-                keeper,
-                ProgressBar(model.name, options.epochs),
-                *callbacks,
-            ],
-        )
+        with ProgressBar(model.name, options.epochs) as bar:
+            model.fit(
+                _training_batches(model, data, images, options, keeper.epochs_done),
+                initial_epoch=keeper.epochs_done,
+                epochs=options.epochs,
+                steps_per_epoch=math.ceil(len(images) / options.batch_size),
+                validation_data=_validation_batches(model, data),
+                verbose=0,
+                callbacks=[
+                    BatchStatistics({name: images[:, at] for at, name in enumerate(model.input_names)}),
+                    keeper,
+                    bar,
+                    *callbacks,
+                ],
+            )
     model.set_weights(keeper.best_weights)
     return TrainingResult(keeper.history, keeper.best_epoch)
 
@@ -227,13 +228,14 @@ def _fingerprint(
 ) -> str:
     """What a training is: same fingerprint, same result."""
     digest = hashlib.sha256()
-    layers = [[layer.name, type(layer).__name__] for layer in model.layers]
+    layers = [[layer.name, type(layer).__name__, _parents(layer)] for layer in model.layers]
     shapes = [list(weight.shape) for weight in model.weights]
     digest.update(json.dumps([layers, shapes]).encode())
     digest.update(json.dumps([asdict(options), loss_weights], sort_keys=True).encode())
-    digest.update(data.images.tobytes())
-    digest.update(data.labels.tobytes())
-    digest.update(data.presence.tobytes())
-    for part in ("train", "validation"):
-        digest.update(data.split[part].tobytes())
+    digest.update(data.digest().encode())
     return digest.hexdigest()
+
+
+def _parents(layer: tf.keras.layers.Layer) -> list[str]:
+    """Names of the layers that feed a layer."""
+    return [parent.name for node in layer.inbound_nodes for parent, *_ in node.iterate_inbound()]

@@ -25,8 +25,6 @@ def test_batch_statistics_are_exact(tiny_topology: Topology, tiny_data: MultiVie
 
 
 def test_progress_is_silent_when_stderr_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    bar = ProgressBar("ddnn", 2)
-    bar.on_train_begin()
-    bar.on_epoch_end(0, {"loss": 1.0, "val_loss": 2.0})
-    bar.on_train_end()
+    with ProgressBar("ddnn", 2) as bar:
+        bar.on_epoch_end(0, {"loss": 1.0, "val_loss": 2.0})
     assert capfd.readouterr() == ("", "")

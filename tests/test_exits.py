@@ -125,6 +125,10 @@ def test_search_checks_its_input() -> None:
         search_thresholds(two, [0, 1], [1, 2])
     with pytest.raises(ValueError, match="bytes_at_exit"):
         search_thresholds(two, [0, 1, 0], [1])
+    with pytest.raises(ValueError, match="bytes_at_exit"):
+        search_thresholds(two, [0, 1, 0], [1, float("nan")])
+    with pytest.raises(ValueError, match="`grid` to hold at least one"):
+        search_thresholds(two, [0, 1, 0], [1, 2], grid=[])
     with pytest.raises(ValueError, match="between 0 and 1"):
         search_thresholds(two, [0, 1, 0], [1, 2], grid=[2.0])
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,16 @@ def test_a_run_is_read_back_as_it_was(
         "thresholds.json",
         "topology.yaml",
     ]
+
+
+def test_other_data_than_those_of_the_training_are_refused(
+    directory: Path, tiny_data: MultiViewDataset
+) -> None:
+    run = load_run(directory)
+    swapped = {**tiny_data.split, "test": tiny_data.split["test"][::-1]}
+    for other in (tiny_data.with_devices([1, 0]), replace(tiny_data, split=swapped)):
+        with pytest.raises(ValueError, match="not the one that this run was trained on"):
+            run.evaluate(other)
 
 
 def test_cloud_only_has_no_individual_models(tmp_path: Path, tiny_data: MultiViewDataset) -> None:

@@ -38,6 +38,12 @@ def test_default_is_the_papers_network() -> None:
     assert topology.feature_shape == (16, 16, 4)
 
 
+def test_a_loss_weight_alone_leaves_the_aggregation_as_it_was() -> None:
+    topology = Topology(exits={"local": {"loss_weight": 2}})
+    assert topology.exits["local"] == Exit(aggregation="MP", loss_weight=2)
+    assert topology.exits["cloud"].aggregation == "CC"
+
+
 def test_edges_share_the_devices_in_neighbouring_groups() -> None:
     topology = Topology.devices_edges_cloud(devices=7, edges=3)
     assert [edge.devices for edge in topology.edges] == [(0, 1), (2, 3, 4), (5, 6)]
@@ -108,6 +114,10 @@ def test_unknown_configuration_and_too_many_edges() -> None:
         Topology.figure_2("g")
     with pytest.raises(ValueError, match=r"`edges` to be at most `devices` \(2\), but got 3"):
         Topology.devices_edges_cloud(devices=2, edges=3)
+    with pytest.raises(ValueError, match="`edges` to be at least 1, but got 0"):
+        Topology.devices_edges_cloud(edges=0)
+    with pytest.raises(TypeError, match="`cloud`: known are blocks"):
+        Topology.figure_2("c", cloud=Cloud())
     with pytest.raises(ValueError, match="no `filters` in configuration"):
         Topology.cloud_only(filters=4)
 

@@ -90,6 +90,24 @@ def test_checkpoint_of_another_training_is_refused(
             train(fresh(tiny_topology), tiny_data, directory=tmp_path, **other)  # type: ignore[arg-type]
 
 
+def test_checkpoint_of_another_wiring_is_refused(tiny_data: MultiViewDataset, tmp_path: Path) -> None:
+    data = tiny_data.with_devices([0, 1, 0, 1])
+    shape = {"count": 4, "image_shape": (8, 8, 1)}
+    one, other = (
+        build(
+            Topology(
+                devices=shape,
+                classes=2,
+                edges=[{"devices": a, "filters": [4]}, {"devices": b, "filters": [4]}],
+            )
+        )
+        for a, b in (((0, 1), (2, 3)), ((0, 2), (1, 3)))
+    )
+    train(one, data, options=replace(OPTIONS, epochs=1), directory=tmp_path)
+    with pytest.raises(ValueError, match="checkpoint of another training"):
+        train(other, data, options=replace(OPTIONS, epochs=1), directory=tmp_path)
+
+
 def test_keeps_the_weights_of_the_best_epoch(
     tiny_topology: Topology, tiny_data: MultiViewDataset, tmp_path: Path
 ) -> None:

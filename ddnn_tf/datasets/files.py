@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,7 +61,7 @@ def read_npz(path: Path, keys: Mapping[str, str]) -> dict[str, NDArray[Any]]:
                         f"{', '.join(archive.files) or 'nothing'}."
                     )
             return {key: _member(archive, key, path) for key in keys}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise ValueError(f"'{path}' is not a readable NPZ file: {error}.") from None
     except ValueError as error:
         if "pickle" in str(error).lower() and str(path) not in str(error):
@@ -93,7 +94,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         with open_maybe_gzip(path) as stream:
             content = stream.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"'{path}' is not a readable gzip file: {error}.") from None
     header = 4 + 4 * dimensions
     if len(content) < header or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +73,14 @@ class MultiViewDataset:
                     "validation share."
                 )
 
+        rows = np.concatenate([self.split[part] for part in PARTS])
+        if rows.min() < 0 or rows.max() >= samples or len(np.unique(rows)) < len(rows):
+            raise ValueError(
+                f"Expected `split` to hold each of {samples} samples at most once over all parts, but got "
+                f"{len(rows)} indices from {rows.min()} to {rows.max()}, {len(np.unique(rows))} of them "
+                "different."
+            )
+
     @property
     def devices(self) -> int:
         """Number of devices."""
@@ -101,6 +111,15 @@ class MultiViewDataset:
     def present(self, part: str) -> NDArray[np.bool_]:
         """A part's presence, `(samples, devices)` bool."""
         return self.presence[self.split[part]]
+
+    def digest(self) -> str:
+        """SHA-256 of images, labels, presence and split, in hexadecimal: same digest, same data."""
+        content = hashlib.sha256()
+        arrays: list[NDArray[Any]] = [self.images, self.labels, self.presence]
+        for array in arrays + [self.split[part] for part in PARTS]:
+            content.update(f"{array.shape} {array.dtype}".encode())
+            content.update(array.tobytes())
+        return content.hexdigest()
 
     def with_devices(self, chosen: Sequence[int]) -> MultiViewDataset:
         """The same samples seen by some of the devices only, in the order given.

@@ -12,6 +12,8 @@ images were cut without the padding, which is corrected here.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -125,11 +127,10 @@ def tiles(images: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]
 
 def _read(source: str, path: Path | None) -> _Arrays:
     if path is not None:
-        if not path.exists():
-            raise FileNotFoundError(f"There is no file or directory '{path}'.")
         return _read_local(source, path)
     for place in SOURCES[source].places:
-        if place.exists():
+        # A download that broke off leaves an empty or half-filled directory behind.
+        with contextlib.suppress(FileNotFoundError):
             return _read_local(source, place)
     try:
         return SOURCES[source].download()
@@ -142,6 +143,8 @@ def _read(source: str, path: Path | None) -> _Arrays:
 
 
 def _read_local(source: str, path: Path) -> _Arrays:
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file or directory '{path}'.")
     if path.is_file():
         arrays = read_npz(path, _NPZ_KEYS)
         return arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"]
@@ -238,7 +241,9 @@ def _download_cifar10() -> _Arrays:
 def _keras_file(name: str, origin: str, **options: Any) -> Path:
     import tensorflow as tf
 
-    return Path(tf.keras.utils.get_file(name, origin=origin, **options))
+    # Keras prints its progress on stdout, where a command's result belongs.
+    with contextlib.redirect_stdout(sys.stderr):
+        return Path(tf.keras.utils.get_file(name, origin=origin, **options))
 
 
 def _short(error: Exception) -> str:

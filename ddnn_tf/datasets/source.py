@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ddnn_tf.datasets.eth80 import load_eth80
 from ddnn_tf.datasets.multiview import MultiViewDataset
@@ -46,6 +46,18 @@ class DataSource(BaseModel):
     split: str | None = None
     split_file: str | None = None
     seed: int = 0
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            finding = error.errors()[0]
+            field = ".".join(map(str, finding["loc"]))
+            known = ", ".join(type(self).model_fields)
+            raise ValueError(
+                f"The data source's '{field}' is {finding['input']!r}: {finding['msg'].lower()} (its fields "
+                f"are {known})."
+            ) from None
 
     def load(self) -> MultiViewDataset:
         """Loads it.

@@ -80,6 +80,14 @@ def test_choosing_devices(tiny_data: MultiViewDataset) -> None:
         ({"presence": np.ones((60, 3), bool)}, "`presence` to have shape"),
         ({"instances": np.ones(3, np.int64)}, "`instances` to have shape"),
         ({"split": {"train": np.arange(3)}}, "parts"),
+        (
+            {"split": {"train": np.arange(9), "validation": np.arange(8, 12), "test": np.arange(12, 20)}},
+            "at most once over all parts",
+        ),
+        (
+            {"split": {"train": np.arange(9), "validation": np.arange(9, 12), "test": np.array([60])}},
+            "indices from 0 to 60",
+        ),
         ({"split": {"train": np.arange(3), "validation": np.arange(0), "test": np.arange(3)}}, "empty"),
     ],
 )

@@ -91,6 +91,14 @@ def test_wrong_content_names_the_key(tmp_path: Path, content: dict[str, np.ndarr
     assert str(path) in str(caught.value)
 
 
+def test_damage_inside_a_compressed_array(file: Path, tmp_path: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[2000:2100] = bytes(100)
+    (tmp_path / "damaged.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="not a readable NPZ file"):
+        load_mvmc(tmp_path / "damaged.npz")
+
+
 def test_not_an_npz_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--path"):
         load_mvmc(None)

@@ -119,6 +119,7 @@ def test_npz(tmp_path: Path) -> None:
         (idx(np.zeros((30, 28), np.uint8)), "has 2 dimensions, expected 3"),
         (idx(np.zeros((30, 28, 28), np.uint8))[:-5], "damaged or cut short"),
         (gzip.compress(b"x" * 99)[:-6], "not a readable gzip file"),
+        (gzip.compress(bytes(range(256)) * 9)[:12] + b"\xff" * 40, "not a readable gzip file"),
     ],
 )
 def test_damaged_idx(tmp_path: Path, content: bytes, message: str) -> None:
@@ -150,6 +151,20 @@ def test_without_files_and_network_it_says_where_to_put_them(
         load_partitioned("mnist", tmp_path)
     with pytest.raises(ValueError, match="one of mnist, fashion_mnist, cifar10"):
         load_partitioned("imagenet")
+
+
+def test_a_download_that_broke_off_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(tmp_path)
+    (tmp_path / "half").mkdir()
+    source = partitioned.SOURCES["fashion_mnist"]
+    replaced = partitioned._Source(
+        source.class_names,
+        (tmp_path / "half",),
+        source.files,
+        lambda: partitioned._read_local("fashion_mnist", tmp_path),
+    )
+    monkeypatch.setitem(partitioned.SOURCES, "fashion_mnist", replaced)
+    assert len(load_partitioned("fashion_mnist").labels) == 37
 
 
 def test_the_real_mnist(shared: Path) -> None:

@@ -16,6 +16,7 @@ from ddnn_tf.datasets import DATASETS, DataSource, load_dataset
         ({"name": "mnist", "split_file": "x"}, "no `split_file` here"),
         ({"name": "mnist", "devices": 5}, "one of 1, 2, 3, 4, 6 for a partitioned image, but got 5"),
         ({"name": "mvmc"}, "--path"),
+        ({"name": "scenes", "samples": 10}, "'samples' is 10: extra inputs are not permitted"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, str], message: str) -> None:

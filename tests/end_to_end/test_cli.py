@@ -134,6 +134,34 @@ def test_a_killed_training_goes_on(mnist: Path, tmp_path: Path) -> None:
     assert json.loads(resumed.stdout) == json.loads(fresh.stdout)
 
 
+def test_ctrl_c_is_one_line_and_exit_code_130(mnist: Path, tmp_path: Path) -> None:
+    command = ["train", "--data", "mnist", "--path", mnist, "--epochs", 500, "--out", tmp_path / "run"]
+    process = subprocess.Popen(
+        [*DDNN, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("run/*.checkpoint.npz")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert output == ""
+    assert error == "ddnn: interrupted\n"
+
+
+def test_one_device_configurations_need_no_further_option(mnist: Path, tmp_path: Path) -> None:
+    result = ddnn(
+        "train", "--data", "mnist", "--path", mnist, "--configuration", "b", "--epochs", 1,
+        "--out", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(result.stdout)["individual_accuracy"]) == 1
+
+
 def test_data_summary(mnist: Path) -> None:
     result = ddnn("data", "mnist", "--path", mnist, "--json")
     assert result.returncode == 0, result.stderr
