@@ -35,7 +35,7 @@ _Path = Annotated[
     Path | None, typer.Option("--path", help="Where the data set's files are, if it is read from files.")
 ]
 _Devices = Annotated[
-    int | None, typer.Option("--devices", help="Number of end devices. [default: 6; 1 in b and d]", min=1)
+    int | None, typer.Option("--devices", help="Number of end devices. [default: 6; to train b, d 1]", min=1)
 ]
 _INTERRUPTED = 130
 _Split = Annotated[
@@ -147,8 +147,8 @@ def train(
     from ddnn_tf.training import TrainingOptions
 
     options = TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed)
-    run = train_run(out, hierarchy, source, loaded, options, overwrite=overwrite, tensorboard=tensorboard)
-    _report(run, loaded, as_json)
+    found = train_run(out, hierarchy, source, loaded, options, overwrite=overwrite, tensorboard=tensorboard)
+    _report(found, loaded, seed, as_json)
 
 
 @app.command()
@@ -165,7 +165,8 @@ def evaluate(
     from ddnn_tf.runs import load_run
 
     trained = load_run(run)
-    _report(trained, trained.source.load(), as_json)
+    loaded = trained.source.load()
+    _report(trained.evaluate(loaded), loaded, trained.source.seed, as_json)
 
 
 def main() -> None:
@@ -245,15 +246,14 @@ def _data_summary(data: MultiViewDataset) -> dict[str, Any]:
     }
 
 
-def _report(run: Any, data: MultiViewDataset, as_json: bool) -> None:
-    found = run.evaluate(data)
+def _report(found: Any, data: MultiViewDataset, seed: int, as_json: bool) -> None:
     if as_json:
         _print_json(
             {
                 **asdict(found),
                 "data": data.name,
                 "split": data.split_rule,
-                "seed": run.source.seed,
+                "seed": seed,
             }
         )
         return

@@ -92,7 +92,7 @@ def train_run(
     *,
     overwrite: bool = False,
     tensorboard: bool = False,
-) -> Run:
+) -> Evaluation:
     """Trains a network and its individual models, chooses thresholds, and keeps all in a directory.
 
     Args:
@@ -103,6 +103,9 @@ def train_run(
         options: How to train.
         overwrite: Replaces a finished run (or the checkpoints of another one) in the directory.
         tensorboard: Writes TensorBoard logs to `directory/tensorboard`.
+
+    Returns:
+        The measures on test data that stand in metrics.json; `load_run` gives the run itself.
 
     Raises:
         ImportError: TensorBoard is asked for, but not installed.
@@ -140,22 +143,16 @@ def train_run(
             directory=place,
             callbacks=[tf.keras.callbacks.TensorBoard(logs)] if tensorboard else [],
         )
-    run = Run(
-        source,
-        record.data_sha256,
-        topology,
-        models[_MODEL],
-        models.get(_INDIVIDUAL),
-        choose_thresholds(models[_MODEL], topology, data),
-    )
-    _write(place / _THRESHOLDS, json.dumps(run.thresholds, indent=2) + "\n")
-    _write(place / _METRICS, json.dumps(asdict(run.evaluate(data)), indent=2) + "\n")
+    thresholds = choose_thresholds(models[_MODEL], topology, data)
+    found = evaluate(models[_MODEL], topology, data, thresholds, models.get(_INDIVIDUAL))
+    _write(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")
+    _write(place / _METRICS, json.dumps(asdict(found), indent=2) + "\n")
     for name, model in models.items():
         with written_aside(place / name) as aside:
             model.save(aside)
     for model in models.values():
         (place / f"{model.name}.checkpoint.npz").unlink(missing_ok=True)
-    return run
+    return found
 
 
 def load_run(directory: str | Path) -> Run:
