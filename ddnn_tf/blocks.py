@@ -21,6 +21,7 @@ Source: Teerapittayanon et al. 2017, Section III-A, Figure 3; binarization as in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import larq as lq
@@ -50,12 +51,76 @@ class PaddedMaxPool2D(tf.keras.layers.Layer):
     Call: `(batch, height, width, channels)` to
     `(batch, ceil(height / 2), ceil(width / 2), channels)`, dtype kept.
 
+    In training the same maximum, and the same gradient down to which of equal pixels receives it,
+    is computed by a loop that XLA compiles (`_compiled_pool`): TensorFlow's own gradient of a pool took
+    up to half of a training step.
+
     Source: Section III-A, Figure 3.
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if training and tf.test.is_built_with_xla():
+            return _compiled_pool(inputs)
         padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
         return tf.nn.max_pool2d(padded, ksize=3, strides=2, padding="VALID")
+
+
+@tf.function(jit_compile=True)
+@tf.custom_gradient
+def _compiled_pool(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """`PaddedMaxPool2D` along one axis after the other; the gradient goes to the first maximum."""
+    across = _windows(inputs, axis=2)
+    rows = _maximum(across)
+    down = _windows(rows, axis=1)
+
+    # First along the columns, then along the rows: so the first of equal pixels in reading order is
+    # the one that TensorFlow's pool gives the gradient to.
+    def gradient(outputs: tf.Tensor) -> tf.Tensor:
+        on_rows = _to_first(down, _maximum(down), outputs, axis=1, size=inputs.shape[1])
+        return _to_first(across, rows, on_rows, axis=2, size=inputs.shape[2])
+
+    return _maximum(down), gradient
+
+
+def _windows(inputs: tf.Tensor, axis: int) -> list[tf.Tensor]:
+    """First, second and third element of each window of 3 with stride 2 along an axis."""
+    size = inputs.shape[axis]
+    margins = [[0, 0]] * 4
+    margins[axis] = [1, size % 2]
+    padded = tf.pad(inputs, margins, constant_values=inputs.dtype.min)
+    windows = (size + 1) // 2
+    begins = [slice(None)] * 4
+    parts = []
+    for start in range(3):
+        begins[axis] = slice(start, start + 2 * windows - 1, 2)
+        parts.append(padded[tuple(begins)])
+    return parts
+
+
+def _maximum(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.maximum(tf.maximum(parts[0], parts[1]), parts[2])
+
+
+def _to_first(
+    parts: Sequence[tf.Tensor], highest: tf.Tensor, gradient: tf.Tensor, axis: int, size: int
+) -> tf.Tensor:
+    """Hands the gradient of each window to its first element that equals the maximum."""
+    zero = tf.zeros_like(gradient)
+    is_first, is_second = tf.equal(parts[0], highest), tf.equal(parts[1], highest)
+    to_first = tf.where(is_first, gradient, zero)
+    to_second = tf.where(is_first, zero, tf.where(is_second, gradient, zero))
+    to_third = tf.where(is_first | is_second, zero, gradient)
+    # The third element of a window is the first one of the next; window 0 starts in the margin.
+    margins = [[0, 0]] * 4
+    margins[axis] = [0, 1]
+    begins = [slice(None)] * 4
+    begins[axis] = slice(1, None)
+    shared = to_third + tf.pad(to_first[tuple(begins)], margins)
+    shape = list(gradient.shape)
+    shape[axis] *= 2
+    both = tf.reshape(tf.stack([to_second, shared], axis=axis + 1), [-1, *shape[1:]])
+    begins[axis] = slice(size)
+    return both[tuple(begins)]
 
 
 def convp(

@@ -51,6 +51,27 @@ def test_pool_passes_the_gradient_to_the_maximum() -> None:
     assert np.array_equal(gradient, expected)
 
 
+@pytest.mark.parametrize("size", [(32, 32), (16, 10), (7, 9), (1, 1), (2, 5)])
+def test_pool_in_training_gives_tensorflows_maximum_and_gradient(size: tuple[int, int]) -> None:
+    # Few different values, so that most windows have several maxima.
+    random = np.random.default_rng(3)
+    images = tf.constant(random.integers(-3, 3, (2, *size, 3)), tf.float32)
+    pool = PaddedMaxPool2D()
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(images)
+        plain, compiled = pool(images), pool(images, training=True)
+    # Integers, so that sums do not depend on their order.
+    upstream = tf.constant(random.integers(-9, 9, plain.shape), tf.float32)
+    assert np.array_equal(plain, compiled)
+    assert np.array_equal(tape.gradient(plain, images, upstream), tape.gradient(compiled, images, upstream))
+
+
+def test_pool_trains_where_there_is_no_xla(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.test, "is_built_with_xla", lambda: False)
+    images = tf.constant(np.random.default_rng(4).normal(size=(2, 6, 6, 1)), tf.float32)
+    assert np.array_equal(PaddedMaxPool2D()(images, training=True), reference_pool(images.numpy()))
+
+
 @pytest.mark.parametrize(("binary_input", "padding"), [(False, 0.0), (True, 1.0)])
 def test_binary_convp_is_convolution_pool_norm_sign(binary_input: bool, padding: float) -> None:
     random = np.random.default_rng(2)

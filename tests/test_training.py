@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,50 @@ def test_learns_at_every_exit(tiny_topology: Topology, tiny_data: MultiViewDatas
     assert result.history["loss"][-1] < 0.6 * result.history["loss"][0]
     for probabilities in model.predict(tiny_data.inputs("test"), verbose=0):
         assert (probabilities.argmax(1) == tiny_data.targets("test")).mean() > 0.8
+
+
+def test_compiled_pools_train_like_the_plain_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six devices as in the paper: at each of 8 steps the loss and the gradients of TensorFlow's pools.
+
+    Both are taken at the same weights: left alone, two binary networks part ways at the first weight
+    whose sign hangs on the last bit of a sum.
+    """
+    topology = Topology.devices_cloud()
+    random = np.random.default_rng(7)
+    images = random.integers(0, 256, (64, 6, 32, 32, 3)).astype(np.float32)
+    labels = tf.constant(random.integers(0, 3, 64))
+    inputs = {name: tf.constant(images[:, at]) for at, name in enumerate(topology.device_names)}
+    model = fresh(topology)
+    optimizer = tf.keras.optimizers.Adam(0.01)
+    losses = []
+
+    def step_of(model: tf.keras.Model) -> Callable[[], tuple[tf.Tensor, list[tf.Tensor]]]:
+        @tf.function
+        def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
+            with tf.GradientTape() as tape:
+                exits = model(inputs, training=True)
+                loss = tf.add_n(
+                    [
+                        tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(labels, exit_))
+                        for exit_ in exits
+                    ]
+                )
+            return loss, tape.gradient(loss, model.trainable_variables)
+
+        return step
+
+    compiled, plain = step_of(model), step_of(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.test, "is_built_with_xla", lambda: False)
+        plain()  # traces it
+    for _ in range(8):
+        (loss, gradients), (expected_loss, expected) = compiled(), plain()
+        assert np.isclose(loss, expected_loss, rtol=1e-6)
+        for gradient, other in zip(gradients, expected, strict=True):
+            assert np.abs(gradient - other).max() <= 1e-4 * np.abs(other).max() + 1e-7
+        optimizer.apply_gradients(zip(expected, model.trainable_variables, strict=True))
+        losses.append(float(loss))
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_same_seed_same_weights(tiny_topology: Topology, tiny_data: MultiViewDataset) -> None:
