@@ -38,6 +38,7 @@ _Devices = Annotated[
     int | None, typer.Option("--devices", help="Number of end devices. [default: 6; to train b, d 1]", min=1)
 ]
 _INTERRUPTED = 130
+_PRINTED_ROWS = 20
 _Split = Annotated[
     str | None,
     typer.Option("--split", help="For scenes: random, or track (test objects never seen in training)."),
@@ -167,6 +168,73 @@ def evaluate(
     trained = load_run(run)
     loaded = trained.source.load()
     _report(trained.evaluate(loaded), loaded, trained.source.seed, as_json)
+
+
+@app.command()
+def reproduce(
+    out: Annotated[Path, typer.Option("--out", help="The directory for networks and report.", metavar="DIR")],
+    data: _DataName = "scenes",
+    path: _Path = None,
+    devices: _Devices = None,
+    split: _Split = None,
+    split_file: _SplitFile = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Tables and figures, by commas: table-1,figure-8. [default: all]"),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Trainings of each network. [default: 3; quick: 1]", min=1)
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", help="Passes over the training data. [default: 100; quick: 10]", min=1),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed, 10 epochs: a look at the report, not at the numbers.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Reproduce every table and figure of the paper on a data set, beside the paper's numbers.
+
+    Networks are trained several at a time and kept, so a killed run goes on where it stopped, and more
+    seeds or tables train only what is new. Read report.html in the directory.
+
+    Examples:
+
+        ddnn reproduce --data scenes --out runs/paper
+
+        ddnn reproduce --data scenes --out runs/paper --only table-1,figure-8
+
+        ddnn reproduce --data mvmc --path MVMC.npz --split-file mvmc_author_split.json --out runs/mvmc
+    """
+    from ddnn_tf.evaluation import missing_devices
+    from ddnn_tf.evaluation.experiment import Experiment
+    from ddnn_tf.evaluation.report import write_report
+    from ddnn_tf.evaluation.reproduce import choose
+    from ddnn_tf.evaluation.reproduce import reproduce as run
+
+    names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
+    choose(names)
+    experiment = Experiment(
+        _source(data, path, devices, split, split_file, 0),
+        out,
+        seeds=seeds or (1 if quick else 3),
+        epochs=epochs or (10 if quick else 100),
+    )
+    results = run(experiment, names)
+    page = write_report(results, out)
+    if as_json:
+        _print_json(results.to_dict())
+        return
+    tables = [table for section in results.sections for table in section.tables]
+    for table in tables:
+        if len(table.rows) <= _PRINTED_ROWS:
+            print(table.to_markdown())
+        if table.name == "missing_devices":
+            print(*missing_devices.lines(table), "", sep="\n")
+    for name, reason in results.left_out.items():
+        print(f"Left out: {name}. {reason}")
+    print(f"The report is in {page}.")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,15 @@ from ddnn_tf.exits import most_confident, search_thresholds, staged_inference
 from ddnn_tf.network import PRESENCE
 from ddnn_tf.topology import Topology
 
-__all__ = ["Evaluation", "choose_thresholds", "evaluate", "tier_probabilities"]
+__all__ = [
+    "Evaluation",
+    "best_thresholds",
+    "choose_thresholds",
+    "evaluate",
+    "individual_accuracy",
+    "measure",
+    "tier_probabilities",
+]
 
 
 @dataclass(frozen=True)
@@ -88,13 +96,24 @@ def tier_probabilities(
     return tiers
 
 
-def choose_thresholds(model: tf.keras.Model, topology: Topology, data: MultiViewDataset) -> dict[str, float]:
-    """Thresholds of best accuracy on the validation part, by tier, for all tiers but the last."""
-    probabilities = tier_probabilities(model, topology, data.images[data.split["validation"]])
-    found = search_thresholds(
-        list(probabilities.values()), data.targets("validation"), bytes_at_exit(topology)
-    )
+def best_thresholds(
+    topology: Topology, probabilities: Mapping[str, ArrayLike], labels: ArrayLike
+) -> dict[str, float]:
+    """Thresholds of best overall accuracy, by tier, for all tiers but the last.
+
+    Args:
+        topology: The hierarchy.
+        probabilities: `tier_probabilities` of validation samples.
+        labels: Their classes, `(samples,)` int.
+    """
+    found = search_thresholds(list(probabilities.values()), labels, bytes_at_exit(topology))
     return dict(zip(topology.exit_tiers, found, strict=False))
+
+
+def choose_thresholds(model: tf.keras.Model, topology: Topology, data: MultiViewDataset) -> dict[str, float]:
+    """`best_thresholds` of a trained model on the validation part of its data."""
+    images = data.images[data.split["validation"]]
+    return best_thresholds(topology, tier_probabilities(model, topology, images), data.targets("validation"))
 
 
 def evaluate(
@@ -118,38 +137,76 @@ def evaluate(
 
     Source: Section III-F.
     """
+    probabilities = tier_probabilities(model, topology, data.images[data.split["test"]])
+    alone: tuple[float, ...] = ()
+    if individual is not None:
+        outputs = individual.predict(data.inputs("test"), batch_size=256, verbose=0)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        alone = individual_accuracy(outputs, data.targets("test"), data.present("test"))
+    return measure(topology, probabilities, data.targets("test"), thresholds, alone)
+
+
+def measure(
+    topology: Topology,
+    probabilities: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    thresholds: Mapping[str, float],
+    individual: tuple[float, ...] = (),
+) -> Evaluation:
+    """The measures of samples whose probabilities at every tier are known.
+
+    Args:
+        topology: The hierarchy.
+        probabilities: `(samples, classes)` by tier, as `tier_probabilities` gives them.
+        labels: `(samples,)` int, the true classes.
+        thresholds: T by tier, for all tiers but the last.
+        individual: Accuracies of the devices alone, to be handed on.
+
+    Raises:
+        ValueError: Thresholds of other tiers than the topology has.
+
+    Source: Section III-F.
+    """
     early = topology.exit_tiers[:-1]
     if set(thresholds) != set(early):
         raise ValueError(
             f"Expected `thresholds` for {', '.join(early) or 'no tier'}, but got "
             f"{', '.join(thresholds) or 'none'}."
         )
-    labels = data.targets("test")
-    images = data.images[data.split["test"]]
-    tiers = tier_probabilities(model, topology, images)
+    tiers = {tier: np.asarray(probabilities[tier]) for tier in topology.exit_tiers}
+    truth = np.asarray(labels)
     staged = staged_inference(list(tiers.values()), [thresholds[tier] for tier in early])
-    accuracy = {tier: float((p.argmax(axis=1) == labels).mean()) for tier, p in tiers.items()}
+    accuracy = {tier: float((p.argmax(axis=1) == truth).mean()) for tier, p in tiers.items()}
     cost = bytes_per_sample(topology, staged.shares.tolist())
     return Evaluation(
-        individual_accuracy=() if individual is None else _individual_accuracy(individual, data),
+        individual_accuracy=individual,
         local_accuracy=accuracy.get("local"),
         edge_accuracy=accuracy.get("edge"),
         cloud_accuracy=accuracy["cloud"],
-        overall_accuracy=float((staged.labels == labels).mean()),
+        overall_accuracy=float((staged.labels == truth).mean()),
         exit_shares=dict(zip(tiers, staged.shares.tolist(), strict=True)),
         thresholds={tier: thresholds[tier] for tier in early},
         bytes_per_sample=cost,
         bytes_per_link=bytes_per_link(topology, staged.shares.tolist()),
         reduction=raw_bytes(topology) / cost,
-        test_samples=len(labels),
+        test_samples=len(truth),
     )
 
 
-def _individual_accuracy(model: tf.keras.Model, data: MultiViewDataset) -> tuple[float, ...]:
-    outputs = model.predict(data.inputs("test"), batch_size=256, verbose=0)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
-    labels, present = data.targets("test"), data.present("test")
+def individual_accuracy(
+    outputs: Sequence[ArrayLike], labels: ArrayLike, present: ArrayLike
+) -> tuple[float, ...]:
+    """Accuracy of each device alone; a sample that it does not see counts as wrong.
+
+    Args:
+        outputs: `(samples, classes)` of each device's individual model.
+        labels: `(samples,)` int, the true classes.
+        present: `(samples, devices)` bool, whether the device sees the object.
+
+    Source: Section III-F, "individual accuracy".
+    """
+    truth, seen = np.asarray(labels), np.asarray(present, dtype=bool)
     return tuple(
-        float(((output.argmax(axis=1) == labels) & present[:, number]).mean())
+        float(((np.asarray(output).argmax(axis=1) == truth) & seen[:, number]).mean())
         for number, output in enumerate(outputs)
     )

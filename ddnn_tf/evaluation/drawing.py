@@ -1,0 +1,126 @@
+"""One look for all figures: readable in greyscale (markers, dashes, hatches) and by the colour-blind.
+
+Colours are those of Okabe and Ito. A series of the paper is drawn like ours, but hollow and dotted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ddnn_tf.evaluation.tables import Cell, Estimate, mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["HATCHES", "band", "bars", "canvas", "colour", "curve", "legend", "paper_curve"]
+
+_LOOKS = {
+    "individual": ("#000000", "v", (0, (1, 1))),
+    "local": ("#E69F00", "s", (0, (5, 2))),
+    "edge": ("#CC79A7", "D", (0, (3, 1, 1, 1))),
+    "cloud": ("#0072B2", "^", (0, (3, 1))),
+    "overall": ("#009E73", "o", "solid"),
+}
+_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
+HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "---", "**", "|||"]
+"""One for each series of bars."""
+
+
+def canvas(
+    title: str, x: str, y: str, *, panels: int = 1, size: tuple[float, float] = (5.6, 3.8)
+) -> tuple[Figure, list[Axes]]:
+    """A figure of some panels side by side, without any global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(size[0] * panels, size[1]), layout="constrained")
+    all_axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for axes in all_axes:
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(True, linewidth=0.4, alpha=0.6)
+        axes.set_axisbelow(True)
+    figure.suptitle(title)
+    return figure, all_axes
+
+
+def curve(axes: Axes, series: str, x: Sequence[float], cells: Sequence[Cell], label: str = "") -> None:
+    """A series with its 95 % interval as error bars."""
+    hue, marker, dashes = _LOOKS[series]
+    axes.errorbar(
+        x,
+        [mean(cell) for cell in cells],
+        yerr=[_half_width(cell) for cell in cells],
+        color=hue,
+        marker=marker,
+        markersize=5,
+        linestyle=dashes,
+        linewidth=1.4,
+        capsize=2.5,
+        label=label or series,
+    )
+
+
+def band(axes: Axes, series: str, x: Sequence[float], cells: Sequence[Cell], label: str) -> None:
+    """A fine curve with its 95 % interval as a shaded band."""
+    hue, _, dashes = _LOOKS[series]
+    middle = [mean(cell) for cell in cells]
+    widths = [_half_width(cell) for cell in cells]
+    axes.plot(x, middle, color=hue, linestyle=dashes, linewidth=1.6, label=label)
+    if any(widths):
+        low = [value - width for value, width in zip(middle, widths, strict=True)]
+        high = [value + width for value, width in zip(middle, widths, strict=True)]
+        axes.fill_between(x, low, high, color=hue, alpha=0.18, linewidth=0)
+
+
+def paper_curve(axes: Axes, series: str, x: Sequence[float], values: Sequence[float]) -> None:
+    """The paper's series."""
+    hue, marker, _ = _LOOKS[series]
+    axes.plot(
+        x,
+        values,
+        color=hue,
+        marker=marker,
+        linestyle=":",
+        linewidth=0.9,
+        markersize=5,
+        markerfacecolor="white",
+        label=f"{series} (paper)",
+    )
+
+
+def bars(axes: Axes, labels: Sequence[str], groups: dict[str, Sequence[Cell]]) -> None:
+    """Groups of bars side by side, with their intervals."""
+    width = 0.8 / len(groups)
+    for number, (name, cells) in enumerate(groups.items()):
+        errors = [_half_width(cell) for cell in cells]
+        places = [at + (number - (len(groups) - 1) / 2) * width for at in range(len(labels))]
+        is_ours = any(isinstance(cell, Estimate) for cell in cells)
+        axes.bar(
+            places,
+            [mean(cell) for cell in cells],
+            width,
+            yerr=errors if any(errors) else None,
+            capsize=2,
+            label=name,
+            color=colour(number // 2) if is_ours else "white",
+            edgecolor="black" if is_ours else colour(number // 2),
+            linewidth=0.8,
+            hatch=HATCHES[number // 2],
+        )
+    axes.set_xticks(range(len(labels)), labels)
+
+
+def colour(number: int) -> str:
+    """One of eight colours that the colour-blind can tell apart."""
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def legend(axes: Axes, columns: int = 1) -> None:
+    """A small legend where there is room."""
+    axes.legend(fontsize=8, ncols=columns, framealpha=0.85)
+
+
+def _half_width(cell: Cell) -> float:
+    return (cell.half_width or 0.0) if isinstance(cell, Estimate) else 0.0

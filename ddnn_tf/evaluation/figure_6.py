@@ -1,0 +1,56 @@
+"""Figure 6: how the classes are distributed over the devices' views, absent views included.
+
+Source: Teerapittayanon et al. 2017, Section IV-A, Figure 6 (a picture only: no numbers to compare).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddnn_tf.evaluation.drawing import HATCHES, canvas, colour, legend
+from ddnn_tf.evaluation.experiment import Experiment, Unit
+from ddnn_tf.evaluation.tables import Cell, Table, mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "Figure 6: class distribution per device"
+
+
+def units(experiment: Experiment) -> list[Unit]:
+    """None: it is about the data alone."""
+    return []
+
+
+def tables(experiment: Experiment) -> list[Table]:
+    """Views of each class by device, over all samples."""
+    data = experiment.data()
+    rows: list[dict[str, Cell]] = []
+    for device in range(data.devices):
+        seen = data.presence[:, device]
+        counts = np.bincount(data.labels[seen], minlength=len(data.class_names)).tolist()
+        named = dict(zip(data.class_names, counts, strict=True))
+        rows.append({"device": f"device_{device}", **named, "absent": int((~seen).sum())})
+    return [Table("figure_6", TITLE, rows, ("Views of all samples: training, validation and test.",))]
+
+
+def figures(tables: Sequence[Table]) -> dict[str, Figure]:
+    """Stacked bars, one for each device."""
+    rows = tables[0].rows
+    figure, (axes,) = canvas(TITLE, "device", "views")
+    below = np.zeros(len(rows))
+    for number, name in enumerate(tables[0].columns[1:]):
+        heights = [mean(row[name]) for row in rows]
+        hue = "white" if name == "absent" else colour(number)
+        axes.bar(
+            range(len(rows)), heights, bottom=below, color=hue, edgecolor="black", linewidth=0.6,
+            hatch=HATCHES[number % len(HATCHES)], label=name,
+        )  # fmt: skip
+        below += heights
+    axes.set_xticks(range(len(rows)))
+    axes.set_ylim(top=1.22 * below.max())
+    legend(axes, columns=min(4, len(tables[0].columns) - 1))
+    return {"figure_6": figure}
