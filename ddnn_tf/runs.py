@@ -115,7 +115,7 @@ def train_run(
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
     place = Path(directory)
-    _check_fit(topology, data)
+    data.check_fit(topology.devices.count, topology.devices.image_shape, topology.classes)
     names = (_INDIVIDUAL, _MODEL) if topology.devices.blocks else (_MODEL,)
     models: dict[str, tf.keras.Model] = {}
     for name in names:
@@ -186,19 +186,6 @@ def load_run(directory: str | Path) -> Run:
         _read_model(place / _INDIVIDUAL, build_individual(topology)) if has_individual else None,
         _read_thresholds(place / _THRESHOLDS, topology),
     )
-
-
-def _check_fit(topology: Topology, data: MultiViewDataset) -> None:
-    for field, asked, given in (
-        ("devices.count", topology.devices.count, data.devices),
-        ("devices.image_shape", topology.devices.image_shape, data.image_shape),
-        ("classes", topology.classes, len(data.class_names)),
-    ):
-        if asked != given:
-            raise ValueError(
-                f"The topology's '{field}' is {asked}, but the data set '{data.name}' has {given}: "
-                "make them equal."
-            )
 
 
 def _claim(place: Path, documents: Mapping[str, str], overwrite: bool) -> None:

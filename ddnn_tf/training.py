@@ -113,7 +113,14 @@ def train(
         ValueError: Data that do not fit the model, or a checkpoint of another training.
     """
     options = options or TrainingOptions()
-    _check_fit(model, data)
+    names = [f"device_{number}" for number in range(len(model.inputs))]
+    if list(model.input_names) != names:
+        raise ValueError(
+            f"Expected a model with the inputs {', '.join(names)}, but got {', '.join(model.input_names)}: "
+            "train a model of `build(topology)`; `present` is for a trained one."
+        )
+    shape = tuple(model.inputs[0].shape[1:])
+    data.check_fit(len(model.inputs), shape, int(model.outputs[0].shape[-1]))
     tf.keras.utils.set_random_seed(options.seed)
     model.compile(
         optimizer=tf.keras.optimizers.Adam(
@@ -144,27 +151,6 @@ def train(
             )
     model.set_weights(keeper.best_weights)
     return TrainingResult(keeper.history, keeper.best_epoch)
-
-
-def _check_fit(model: tf.keras.Model, data: MultiViewDataset) -> None:
-    names = [f"device_{number}" for number in range(data.devices)]
-    if list(model.input_names) != names:
-        raise ValueError(
-            f"Expected a model with the inputs of '{data.name}' ({len(names)} devices), but got "
-            f"{', '.join(model.input_names)}: build it for as many devices."
-        )
-    shape = tuple(model.inputs[0].shape[1:])
-    if shape != data.image_shape:
-        raise ValueError(
-            f"Expected a model for the images of '{data.name}', {data.image_shape}, but got one for "
-            f"{shape}: set the topology's 'devices.image_shape'."
-        )
-    classes = {output.shape[-1] for output in model.outputs}
-    if classes != {len(data.class_names)}:
-        raise ValueError(
-            f"Expected a model for the {len(data.class_names)} classes of '{data.name}', but got one "
-            f"for {classes.pop()}: set the topology's 'classes'."
-        )
 
 
 def _targets(

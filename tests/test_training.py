@@ -210,9 +210,9 @@ def test_options_are_checked(fields: dict[str, float], message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"devices": {"count": 3, "image_shape": (8, 8, 1)}}, "2 devices"),
+        ({"devices": {"count": 3, "image_shape": (8, 8, 1)}}, r"'devices\.count' is 3"),
         ({"devices": {"count": 2, "image_shape": (8, 4, 1)}}, "image_shape"),
-        ({"devices": {"count": 2, "image_shape": (8, 8, 1)}, "classes": 5}, "one for 5"),
+        ({"devices": {"count": 2, "image_shape": (8, 8, 1)}, "classes": 5}, "'classes' is 5"),
     ],
 )
 def test_data_that_do_not_fit_are_refused_before_training(
@@ -220,3 +220,10 @@ def test_data_that_do_not_fit_are_refused_before_training(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         train(build(Topology(**{"classes": 2, **change})), tiny_data, options=OPTIONS)
+
+
+def test_a_model_with_presence_is_not_for_training(
+    tiny_topology: Topology, tiny_data: MultiViewDataset
+) -> None:
+    with pytest.raises(ValueError, match="`present` is for a trained one"):
+        train(build(tiny_topology, presence=True), tiny_data, options=OPTIONS)

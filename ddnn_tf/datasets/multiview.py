@@ -92,6 +92,23 @@ class MultiViewDataset:
         height, width, channels = self.images.shape[2:]
         return int(height), int(width), int(channels)
 
+    def check_fit(self, devices: int, image_shape: tuple[int, ...], classes: int) -> None:
+        """Refuses a network that is built for other data, in the terms of its topology.
+
+        Raises:
+            ValueError: Another number of devices or classes, or images of another shape.
+        """
+        for field, asked, given in (
+            ("devices.count", devices, self.devices),
+            ("devices.image_shape", image_shape, self.image_shape),
+            ("classes", classes, len(self.class_names)),
+        ):
+            if asked != given:
+                raise ValueError(
+                    f"The network's '{field}' is {asked}, but the data set '{self.name}' has {given}: "
+                    "make them equal in its topology."
+                )
+
     def inputs(self, part: str) -> dict[str, NDArray[np.float32]]:
         """A part's images as `model.fit` takes them: by input name, float32 0..255.
 

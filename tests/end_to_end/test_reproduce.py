@@ -1,0 +1,159 @@
+"""`ddnn reproduce` as a newcomer uses it, on files in MNIST's format, in processes of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+DDNN = [sys.executable, "-m", "ddnn_tf.cli", "reproduce"]
+
+
+def reproduce(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*DDNN, *map(str, arguments)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def units(directory: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in (directory / "units").glob("*.npz")}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files in MNIST's format with an easy task: the class is where the bright rows are."""
+    directory = tmp_path_factory.mktemp("mnist")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 200), ("t10k", 50)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = random.integers(0, 60, (count, 28, 28), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[2 * label + 2 : 2 * label + 6] += 180
+        for name, array in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            (directory / name).write_bytes(header + array.tobytes())
+    return directory
+
+
+@pytest.fixture(scope="module")
+def place(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole reproduction, killed after its first network and started again."""
+    directory = tmp_path_factory.mktemp("runs") / "paper"
+    command = ["--data", "mnist", "--path", digits, "--seeds", 1, "--epochs", 2, "--out", directory]
+    killed = subprocess.Popen(
+        [*DDNN, *map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while len(units(directory)) < 2 and killed.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        killed.send_signal(signal.SIGINT)
+        _, errors = killed.communicate(timeout=120)
+    finally:
+        killed.kill()
+    assert killed.returncode == 130, errors.decode()
+    assert errors.decode().strip().splitlines()[-1] == "ddnn: interrupted"
+    before = units(directory)
+    assert before
+    assert not (directory / "report.html").exists()
+
+    result = reproduce(*command)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    (directory / "stdout.txt").write_text(result.stdout)
+    after = units(directory)
+    assert len(after) > len(before)
+    assert {name: after[name] for name in before} == before
+    return directory
+
+
+def test_every_item_is_in_every_form_of_the_report(place: Path) -> None:
+    results = json.loads((place / "results.json").read_text())
+    assert results["data"] == "mnist"
+    assert results["left_out"] == {}
+    tables = {file.stem for file in (place / "tables").glob("*.csv")}
+    assert tables == set(results["tables"])
+    assert tables >= {
+        "claims", "figure_6", "table_1", "table_2", "figure_7", "figure_8", "figure_9", "figure_10",
+        "missing_devices", "reduction", "edge", "edge_links", "confusion", "reliability", "pareto",
+    }  # fmt: skip
+    markdown = (place / "report.md").read_text()
+    page = (place / "report.html").read_text()
+    for name in tables:
+        with open(place / "tables" / f"{name}.csv", newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        assert len(rows) == len(results["tables"][name]["rows"]) > 0
+        assert results["tables"][name]["title"] in markdown
+    figures = {file.stem for file in (place / "figures").glob("*.png")}
+    assert figures == {file.stem for file in (place / "figures").glob("*.svg")}
+    assert figures >= {"table_1", "figure_6", "figure_7", "figure_8", "figure_9", "figure_10", "pareto"}
+    for name in figures:
+        assert (place / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"figures/{name}.png" in markdown
+    assert page.count("data:image/svg+xml;base64,") == len(figures)
+    # Self-contained: nothing is loaded from elsewhere, no script.
+    assert re.findall(r'(?:src|href)="(?!data:|#)([^"]*)"', page) == ["https://arxiv.org/abs/1709.01921"]
+    assert "<script" not in page
+    assert "which is not this one" in page
+
+
+def test_the_readmes_table_is_printed_in_its_own_format(place: Path) -> None:
+    lines = re.findall(
+        r"^Missing Device\(s\) (\[.*\]): (\d+\.\d\d)$", (place / "stdout.txt").read_text(), re.MULTILINE
+    )
+    assert [missing for missing, _ in lines][5:8] == ["[5]", "[1, 2, 3, 4, 5]", "[2, 3, 4, 5]"]
+    assert len(lines) == 12
+    assert lines[-1][0] == "[]"
+
+
+def test_what_is_trained_is_not_trained_again(place: Path, digits: Path) -> None:
+    before = units(place)
+    result = reproduce(
+        "--data", "mnist", "--path", digits, "--seeds", 1, "--epochs", 2, "--out", place,
+        "--only", "table-1,figure-8", "--json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert set(json.loads(result.stdout)["tables"]) == {"table_1", "figure_8"}
+    assert units(place) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "table-9"], "claims, figure-6, table-1"),
+        (["--only", ","], "at least one table or figure"),
+        (["--epochs", "3"], "holds results with epochs 2, not 3"),
+        (["--data", "scenes", "--path", "x"], "no `path` here"),
+        (["--seeds", "0"], "greater than or equal to 1"),
+        (["--devices", "7"], "7"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_training(
+    place: Path, digits: Path, arguments: list[str], message: str
+) -> None:
+    before = units(place)
+    result = reproduce("--data", "mnist", "--path", digits, "--epochs", 2, "--out", place, *arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+    assert units(place) == before
+
+
+def test_a_directory_with_other_files_is_refused(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    result = reproduce("--data", "mnist", "--path", digits, "--quick", "--out", tmp_path)
+    assert result.returncode == 2
+    assert "holds other files" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
