@@ -98,14 +98,14 @@ class MultiViewDataset:
         Raises:
             ValueError: Another number of devices or classes, or images of another shape.
         """
-        for field, asked, given in (
+        for name, asked, given in (
             ("devices.count", devices, self.devices),
             ("devices.image_shape", image_shape, self.image_shape),
             ("classes", classes, len(self.class_names)),
         ):
             if asked != given:
                 raise ValueError(
-                    f"The network's '{field}' is {asked}, but the data set '{self.name}' has {given}: "
+                    f"The network's '{name}' is {asked}, but the data set '{self.name}' has {given}: "
                     "make them equal in its topology."
                 )
 

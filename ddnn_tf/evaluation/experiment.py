@@ -350,7 +350,9 @@ def _train_unit(unit: Unit, directory: Path, threads: int) -> str:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.keras.backend.clear_session()
     start = time.perf_counter()
-    data = unit.source.load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the process that planned the unit has shown them
+        data = unit.source.load()
     if data.digest() != unit.data_sha256:
         raise ValueError(f"The data set '{data.name}' changed during the run: start again.")
     data = data.with_devices(unit.columns)

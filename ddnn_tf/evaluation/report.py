@@ -56,7 +56,7 @@ def to_markdown(results: Results) -> str:
     for section in results.sections:
         lines += [f"## {section.title}", ""]
         lines += [f"![{name}](figures/{name}.png)\n" for name in section.figures]
-        lines += [table.to_markdown() for table in section.tables]
+        lines += [table.to_markdown(heading=table.title != section.title) for table in section.tables]
     for name, reason in results.left_out.items():
         lines += [f"Left out: {name}. {reason}", ""]
     return "\n".join(lines)

@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 import ddnn_tf
 from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.datasets.mvmc import AUTHORS_BLOB, git_blob_id
 from ddnn_tf.evaluation import (
     claims,
     confusion,
@@ -210,18 +213,25 @@ def _about(experiment: Experiment) -> list[str]:
     data = experiment.data()
     size = "x".join(map(str, data.image_shape))
     counts = ", ".join(f"{len(rows)} {part}" for part, rows in data.split.items())
+    others = ""
+    if len(experiment.seeds) > 1:
+        first, second = (np.sort(experiment.data(seed).split["test"]) for seed in (0, 1))
+        is_fixed = np.array_equal(first, second)
+        others = "; every seed has the same test samples" if is_fixed else "; every seed draws its own"
     sentences = [
         f"Data: {data.name}, {len(data.labels)} samples seen by {data.devices} devices, images {size}, "
         f"classes {', '.join(data.class_names)}.",
-        f"Split ({counts} samples): {data.split_rule}; every seed draws its own.",
+        f"Split ({counts} samples): {data.split_rule}{others}.",
         f"{len(experiment.seeds)} seeds, {experiment.epochs} epochs. An accuracy is the mean over the seeds, "
         "after ± half of its 95 % interval (Student's t); without ± there was one seed, which proves little: "
         f"one of {len(data.split['test'])} test samples is {100 / len(data.split['test']):.1f} %.",
     ]
-    if data.name != "mvmc":
+    path = experiment.source.path
+    if data.name != "mvmc" or path is None or git_blob_id(Path(path)) != AUTHORS_BLOB:
         sentences.append(
-            "The paper's data set is MVMC (851 samples, six cameras, 680 for training and 171 for test), "
-            "which is not this one: the paper's numbers stand beside ours for orientation, not as a target."
+            "The paper's data set is the authors' file MVMC (851 samples, six cameras, 680 for training and "
+            "171 for test), which is not this one: the paper's numbers stand beside ours for orientation, "
+            "not as a target."
         )
     return sentences
 

@@ -128,9 +128,9 @@ class Table:
         writer.writerows(records)
         return stream.getvalue()
 
-    def to_markdown(self) -> str:
-        """A heading, the table and the notes."""
-        lines = [f"### {self.title}", ""]
+    def to_markdown(self, heading: bool = True) -> str:
+        """A heading if wanted, the table and the notes."""
+        lines = [f"### {self.title}", ""] if heading else []
         lines += ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
         for at, texts in enumerate(self.texts()):
             marked = [f"**{text}**" if at in self.bold and text else text for text in texts]
