@@ -162,9 +162,10 @@ class ProgressBar(tf.keras.callbacks.Callback):
     Args:
         name: What is being trained.
         epochs: How many epochs there will be.
+        show: False keeps it hidden on a terminal too.
     """
 
-    def __init__(self, name: str, epochs: int) -> None:
+    def __init__(self, name: str, epochs: int, show: bool = True) -> None:
         super().__init__()
         console = Console(stderr=True)
         self._bar = Progress(
@@ -175,7 +176,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
             TimeRemainingColumn(),
             TextColumn("{task.fields[measures]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (show and console.is_terminal),
         )
         self._task = self._bar.add_task(f"training {name}", total=epochs, measures="")
 

@@ -90,6 +90,7 @@ def train(
     loss_weights: Mapping[str, float] | None = None,
     directory: str | Path | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    progress: bool = True,
 ) -> TrainingResult:
     """Trains a model of `build` (all exits jointly) or of `build_individual`.
 
@@ -105,6 +106,7 @@ def train(
         directory: Where to keep `<model name>.checkpoint.npz` (removed by nobody but you) and
             `<model name>.csv`, the log. A checkpoint there of the same training is continued.
         callbacks: More Keras callbacks, e.g. `tf.keras.callbacks.TensorBoard`.
+        progress: Show a progress bar, if stderr is a terminal.
 
     Returns:
         The history and the best epoch.
@@ -134,7 +136,7 @@ def train(
     keeper.restore(model)
     if keeper.epochs_done < options.epochs:
         images = data.images[data.split["train"]]
-        with ProgressBar(model.name, options.epochs) as bar:
+        with ProgressBar(model.name, options.epochs, show=progress) as bar:
             model.fit(
                 _training_batches(model, data, images, options, keeper.epochs_done),
                 initial_epoch=keeper.epochs_done,

@@ -360,7 +360,7 @@ def _train_unit(unit: Unit, directory: Path, threads: int) -> str:
     model = (build_individual if unit.is_individual else build)(unit.topology)
     place = directory / "units" / unit.key
     weights = None if unit.is_individual else unit.topology.loss_weights
-    train(model, data, options=unit.options, loss_weights=weights, directory=place)
+    train(model, data, options=unit.options, loss_weights=weights, directory=place, progress=False)
     seconds = time.perf_counter() - start
 
     arrays: dict[str, Any] = {f"weight_{at}": array for at, array in enumerate(model.get_weights())}
