@@ -21,7 +21,17 @@ from ddnn_tf.aggregation import GroupPresence, aggregation
 from ddnn_tf.blocks import convp, fc
 from ddnn_tf.topology import Tier, Topology
 
-__all__ = ["PRESENCE", "build", "build_individual", "with_presence"]
+__all__ = [
+    "PRESENCE",
+    "aggregator_blocks",
+    "build",
+    "build_individual",
+    "cloud_blocks",
+    "device_class_vector",
+    "device_feature_map",
+    "edge_blocks",
+    "with_presence",
+]
 
 PRESENCE = "present"
 """Name of the optional input that marks which devices take part."""
@@ -41,35 +51,32 @@ def build(topology: Topology, *, presence: bool = False) -> tf.keras.Model:
 
     Source: Section III-A, Figure 2.
     """
-    devices = topology.devices
     images = _images(topology)
-    present = tf.keras.Input((devices.count,), dtype="bool", name=PRESENCE) if presence else None
+    present = tf.keras.Input((topology.devices.count,), dtype="bool", name=PRESENCE) if presence else None
     inputs = images if present is None else [*images, present]
     logits: dict[str, tf.Tensor] = {}
 
-    features = [_device(topology, *named) for named in zip(images, topology.device_names, strict=True)]
-    if devices.blocks:
+    features = [
+        device_feature_map(topology, *named) for named in zip(images, topology.device_names, strict=True)
+    ]
+    if topology.devices.blocks:
         vectors = [
-            _class_vector(topology, *named) for named in zip(features, topology.device_names, strict=True)
+            device_class_vector(topology, *named)
+            for named in zip(features, topology.device_names, strict=True)
         ]
-        logits["local"] = _aggregate(topology, "local", vectors, present)
+        logits["local"] = aggregator_blocks(topology, vectors, present)
 
-    binary = devices.blocks > 0 and devices.precision == "binary"
     if topology.edges:
         edge_features = []
-        for name, edge in zip(topology.edge_names, topology.edges, strict=True):
-            group = [features[device] for device in edge.devices]
+        for number, (name, edge) in enumerate(zip(topology.edge_names, topology.edges, strict=True)):
             members = _presence(present, [[device] for device in edge.devices], name)
-            joined = _aggregate(topology, name, group, members)
-            feature, logits[name] = _tier(topology, edge, name, joined, binary)
+            group = [features[device] for device in edge.devices]
+            feature, logits[name] = edge_blocks(topology, number, group, members)
             edge_features.append(feature)
         features = edge_features
         present = _presence(present, [edge.devices for edge in topology.edges], "cloud")
-        binary = all(edge.precision == "binary" for edge in topology.edges)
 
-    joined = _aggregate(topology, "cloud", features, present)
-    _, logits["cloud"] = _tier(topology, topology.cloud, "cloud", joined, binary)
-
+    logits["cloud"] = cloud_blocks(topology, features, present)
     outputs = [_probabilities(logits[name], name) for name in topology.exit_names]
     return tf.keras.Model(inputs, outputs, name="ddnn")
 
@@ -97,7 +104,7 @@ def build_individual(topology: Topology) -> tf.keras.Model:
     images = _images(topology)
     outputs = []
     for number, (image, name) in enumerate(zip(images, topology.device_names, strict=True)):
-        vector = _class_vector(topology, _device(topology, image, name), name)
+        vector = device_class_vector(topology, device_feature_map(topology, image, name), name)
         outputs.append(_probabilities(vector, f"individual_{number}"))
     return tf.keras.Model(images, outputs, name="individual")
 
@@ -117,12 +124,17 @@ def with_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
     return masked
 
 
-def _images(topology: Topology) -> list[tf.Tensor]:
-    return [tf.keras.Input(topology.devices.image_shape, name=name) for name in topology.device_names]
+def device_feature_map(topology: Topology, image: tf.Tensor, name: str) -> tf.Tensor:
+    """A device's feature map: what it sends up a tier when the sample does not exit.
 
+    Args:
+        topology: The hierarchy.
+        image: `(batch, height, width, channels)` float32, 0..255.
+        name: `device_0`, ...
 
-def _device(topology: Topology, image: tf.Tensor, name: str) -> tf.Tensor:
-    """A device's feature map: what it sends up a tier when the sample does not exit."""
+    Returns:
+        `(batch, *topology.feature_shape)` float32; the image itself if the devices have no block.
+    """
     devices = topology.devices
     feature = image
     for number in range(devices.blocks):
@@ -136,16 +148,77 @@ def _device(topology: Topology, image: tf.Tensor, name: str) -> tf.Tensor:
     return feature
 
 
-def _class_vector(topology: Topology, feature: tf.Tensor, name: str) -> tf.Tensor:
-    """A device's class vector: what it sends to the local aggregator for every sample."""
+def device_class_vector(topology: Topology, feature: tf.Tensor, name: str) -> tf.Tensor:
+    """A device's class vector: what it sends to the local aggregator for every sample.
+
+    Args:
+        topology: The hierarchy; its devices have at least one block.
+        feature: `(batch, *topology.feature_shape)` float32.
+        name: `device_0`, ...
+
+    Returns:
+        `(batch, classes)` float32.
+    """
+    is_binary = topology.devices.precision == "binary"
     return fc(
         feature,
         topology.classes,
         name=f"{name}_exit",
         precision=topology.devices.precision,
-        binary_input=topology.devices.precision == "binary",
+        binary_input=is_binary,
         activation=False,
     )
+
+
+def aggregator_blocks(
+    topology: Topology, vectors: Sequence[tf.Tensor], present: tf.Tensor | None = None
+) -> tf.Tensor:
+    """The local exit's logits `(batch, classes)` from the devices' class vectors.
+
+    Args:
+        topology: The hierarchy.
+        vectors: `(batch, classes)` of each device.
+        present: `(batch, devices)` bool, None: all.
+    """
+    return _aggregate(topology, "local", vectors, present)
+
+
+def edge_blocks(
+    topology: Topology, number: int, features: Sequence[tf.Tensor], present: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """An edge: its feature map, which it sends to the cloud, and its exit's logits.
+
+    Args:
+        topology: The hierarchy.
+        number: Which edge.
+        features: The feature map of each device in its group.
+        present: `(batch, devices of the group)` bool, None: all.
+    """
+    name = topology.edge_names[number]
+    joined = _aggregate(topology, name, features, present)
+    return _tier(topology, topology.edges[number], name, joined, topology.devices.precision == "binary")
+
+
+def cloud_blocks(
+    topology: Topology, features: Sequence[tf.Tensor], present: tf.Tensor | None = None
+) -> tf.Tensor:
+    """The cloud exit's logits `(batch, classes)`.
+
+    Args:
+        topology: The hierarchy.
+        features: The feature map of each edge; without edges that of each device, or its raw image.
+        present: `(batch, senders)` bool, None: all.
+    """
+    if topology.edges:
+        is_binary = all(edge.precision == "binary" for edge in topology.edges)
+    else:
+        is_binary = topology.devices.blocks > 0 and topology.devices.precision == "binary"
+    joined = _aggregate(topology, "cloud", features, present)
+    return _tier(topology, topology.cloud, "cloud", joined, is_binary)[1]
+
+
+def _images(topology: Topology) -> list[tf.Tensor]:
+    return [tf.keras.Input(topology.devices.image_shape, name=name) for name in topology.device_names]
 
 
 def _aggregate(

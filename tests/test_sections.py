@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ddnn_tf.network import build, with_presence
+from ddnn_tf.sections import compose, cut
+from ddnn_tf.topology import CONFIGURATIONS, Topology
+
+
+def small(letter: str, scheme: str, precision: str = "binary") -> Topology:
+    lower = {} if letter == "a" else {"local": scheme, "filters": 2, "precision": precision}
+    return Topology.figure_2(
+        letter, devices=3, image_shape=(8, 6, 1), upper=scheme, classes=4, cloud_precision=precision, **lower
+    )
+
+
+def shaken(topology: Topology) -> tf.keras.Model:
+    """A network with statistics, scales and shifts as after a training, some scales negative."""
+    model = build(topology)
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            size = layer.gamma.shape[0]
+            layer.set_weights(
+                [
+                    random.normal(size=size),
+                    random.normal(size=size),
+                    random.normal(size=size) * 20,
+                    random.random(size) * 400 + 1,
+                ]
+            )
+    return model
+
+
+def images(topology: Topology, samples: int = 40) -> np.ndarray:
+    shape = (samples, topology.devices.count, *topology.devices.image_shape)
+    return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+
+
+def exits(model: tf.keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    outputs = model.predict(inputs, batch_size=256, verbose=0)
+    return dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs], strict=True))
+
+
+@pytest.mark.parametrize("precision", ["binary", "float"])
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC"])
+@pytest.mark.parametrize("letter", CONFIGURATIONS)
+def test_composed_sections_are_the_whole_network(letter: str, scheme: str, precision: str) -> None:
+    topology = small(letter, scheme, precision)
+    model = shaken(topology)
+    views = images(topology)
+    expected = exits(
+        model, {name: views[:, at].astype(np.float32) for at, name in enumerate(topology.device_names)}
+    )
+    sections = cut(model, topology)
+    logits = compose(topology, {name: section.run for name, section in sections.items()}, views)
+    assert list(logits) == list(topology.exit_names)
+    for name, values in logits.items():
+        assert np.array_equal(tf.nn.softmax(values), expected[name]), name
+
+
+@pytest.mark.parametrize("letter", ["c", "f"])
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC"])
+def test_composed_sections_fail_like_the_whole_network(letter: str, scheme: str) -> None:
+    topology = small(letter, scheme)
+    model = shaken(topology)
+    views = images(topology)
+    present = np.random.default_rng(2).random(views.shape[:2]) < 0.5
+    inputs = {name: views[:, at].astype(np.float32) for at, name in enumerate(topology.device_names)}
+    expected = exits(with_presence(model, topology), {**inputs, "present": present})
+    sections = cut(model, topology, presence=True)
+    logits = compose(topology, {name: section.run for name, section in sections.items()}, views, present)
+    for name, values in logits.items():
+        assert np.array_equal(tf.nn.softmax(values), expected[name]), name
+
+
+def test_sections_name_their_senders_and_outputs() -> None:
+    topology = small("f", "CC")
+    sections = cut(build(topology), topology)
+    assert list(sections) == ["device_0", "device_1", "device_2", "local", "edge_0", "edge_1", "cloud"]
+    assert sections["device_1"].inputs == ("device_1",)
+    assert sections["device_1"].outputs == ("features", "class_vector")
+    assert sections["edge_1"].inputs == ("device_2",)
+    assert sections["cloud"].inputs == ("edge_0", "edge_1")
+    assert [section.tier for section in sections.values()] == [
+        "device", "device", "device", "local", "edge", "edge", "cloud",
+    ]  # fmt: skip
+    assert list(cut(build(small("a", "MP")), small("a", "MP"))) == ["cloud"]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    topology = small("c", "CC")
+    model = build(topology)
+    with pytest.raises(ValueError, match="model of the given topology"):
+        cut(model, topology.model_copy(update={"classes": 5}))
+    runners = {name: section.run for name, section in cut(model, topology).items() if name != "local"}
+    with pytest.raises(ValueError, match="local has none"):
+        compose(topology, runners, images(topology))
