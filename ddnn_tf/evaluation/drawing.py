@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["HATCHES", "band", "bars", "canvas", "colour", "curve", "legend", "paper_curve"]
+__all__ = ["HATCHES", "band", "bars", "below_hundred", "canvas", "colour", "curve", "legend", "paper_curve"]
 
 _LOOKS = {
     "individual": ("#000000", "v", (0, (1, 1))),
@@ -91,12 +91,14 @@ def paper_curve(axes: Axes, series: str, x: Sequence[float], values: Sequence[fl
 
 
 def bars(axes: Axes, labels: Sequence[str], groups: dict[str, Sequence[Cell]]) -> None:
-    """Groups of bars side by side, with their intervals."""
+    """Groups of bars side by side, with their intervals; a series of the paper follows ours, hollow."""
     width = 0.8 / len(groups)
+    look = -1
     for number, (name, cells) in enumerate(groups.items()):
         errors = [_half_width(cell) for cell in cells]
         places = [at + (number - (len(groups) - 1) / 2) * width for at in range(len(labels))]
         is_ours = any(isinstance(cell, Estimate) for cell in cells)
+        look += is_ours
         axes.bar(
             places,
             [mean(cell) for cell in cells],
@@ -104,12 +106,17 @@ def bars(axes: Axes, labels: Sequence[str], groups: dict[str, Sequence[Cell]]) -
             yerr=errors if any(errors) else None,
             capsize=2,
             label=name,
-            color=colour(number // 2) if is_ours else "white",
-            edgecolor="black" if is_ours else colour(number // 2),
+            color=colour(look) if is_ours else "white",
+            edgecolor="black" if is_ours else colour(look),
             linewidth=0.8,
-            hatch=HATCHES[number // 2],
+            hatch=HATCHES[look],
         )
     axes.set_xticks(range(len(labels)), labels)
+
+
+def below_hundred(axes: Axes) -> None:
+    """Ends a percentage axis just above 100, where an interval may reach beyond."""
+    axes.set_ylim(top=min(101.0, axes.get_ylim()[1]))
 
 
 def colour(number: int) -> str:

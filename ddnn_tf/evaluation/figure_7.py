@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ddnn_tf.evaluation.drawing import band, canvas, curve, legend, paper_curve
+from ddnn_tf.evaluation.drawing import band, below_hundred, canvas, curve, legend, paper_curve
 from ddnn_tf.evaluation.experiment import Experiment, Unit
 from ddnn_tf.evaluation.paper import paper
 from ddnn_tf.evaluation.table_2 import at_threshold, sweet_spot
@@ -63,5 +63,7 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     paper_curve(
         right, "overall", [row["comm_bytes"] for row in printed], [row["overall_pct"] for row in printed]
     )
+    for axes in (left, right):
+        below_hundred(axes)
     legend(right)
     return {"figure_7": figure}

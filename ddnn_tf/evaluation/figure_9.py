@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ddnn_tf.evaluation.drawing import canvas, curve, legend, paper_curve
+from ddnn_tf.evaluation.drawing import below_hundred, canvas, curve, legend, paper_curve
 from ddnn_tf.evaluation.experiment import Experiment, Unit
 from ddnn_tf.evaluation.paper import paper
 from ddnn_tf.evaluation.tables import Cell, Table, estimate, mean, percent
@@ -81,6 +81,7 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     axes.set_xticks(
         memory, [f"{size:.0f} ({row['filters']})" for size, row in zip(memory, rows, strict=True)]
     )
+    below_hundred(axes)
     legend(axes, columns=2)
     return {"figure_9": figure}
 

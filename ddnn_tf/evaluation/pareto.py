@@ -68,7 +68,7 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     """All networks on test data, thin; the front that validation data chose, thick."""
     best, everything = tables
     figure, (axes,) = canvas(
-        f"{TITLE}, test data", "bytes per sample and device", "overall accuracy / %", size=(7.5, 4.6)
+        f"{TITLE}, test data", "bytes per sample and device", "overall accuracy / %", size=(9.5, 4.6)
     )
     dashes = ("-", "--", ":", "-.")
     markers = "osv^D<>phX*P"
@@ -78,7 +78,7 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
             [mean(row["bytes"]) for row in points],
             [mean(row["overall %"]) for row in points],
             color=colour(number), linestyle=dashes[number % 4], linewidth=0.8, marker=markers[number],
-            markersize=3, markevery=5, alpha=0.8, label=f"{scheme}, {filters} filters",
+            markersize=4, markevery=5, alpha=0.8, label=f"{scheme}, {filters} filters",
         )  # fmt: skip
     axes.plot(
         [mean(row["bytes"]) for row in best.rows],
