@@ -101,10 +101,21 @@ class ConcatAggregation(_Aggregation):
         self.kernel = self.add_weight("kernel", (len(shapes) * channels, channels))
         self.bias = self.add_weight("bias", (channels,), initializer="zeros")
 
+    def call(self, inputs: Sequence[tf.Tensor], present: tf.Tensor | None = None) -> tf.Tensor:
+        """As of every aggregation; with all present nothing is stacked.
+
+        TensorFlow's TFLite converter turns stack, unstack and concatenation of feature maps into a
+        reshape that mixes up positions and channels.
+        """
+        if present is None:
+            return self._map(tf.nest.flatten(inputs))
+        return super().call(inputs, present=present)
+
     def _join(self, stacked: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
-        if present is not None:
-            stacked = tf.where(present, stacked, tf.zeros_like(stacked))
-        joined = tf.concat(tf.unstack(stacked, axis=1), axis=-1)
+        return self._map(tf.unstack(tf.where(present, stacked, tf.zeros_like(stacked)), axis=1))
+
+    def _map(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        joined = tf.concat(inputs, axis=-1)
         if joined.shape.rank == 4:
             return tf.nn.conv2d(joined, self.kernel[None, None], 1, "VALID") + self.bias
         return tf.matmul(joined, self.kernel) + self.bias
