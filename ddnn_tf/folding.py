@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from ddnn_tf.sections import Section
 from ddnn_tf.topology import Topology
 
-__all__ = ["FoldedBlock", "FoldedDevice", "FoldedExit", "fold"]
+__all__ = ["FoldedBlock", "FoldedDevice", "FoldedExit", "affine", "fold", "fold_sign", "signs"]
 
 _HIGHEST_PIXEL = 255
 
@@ -139,29 +139,30 @@ def fold(section: Section, topology: Topology) -> FoldedDevice:
     blocks = []
     for number in range(devices.blocks):
         name = f"{section.name}_convp_{number}"
-        weights = _signs(layers[f"{name}_conv"])
+        weights = signs(layers[f"{name}_conv"])
         fan_in = int(np.prod(weights.shape[:3]))
         reach = fan_in * (_HIGHEST_PIXEL if number == 0 else 1)
-        thresholds, rising = _fold_sign(layers[f"{name}_norm"], layers[f"{name}_sign"], reach)
+        thresholds, rising = fold_sign(layers[f"{name}_norm"], layers[f"{name}_sign"], reach)
         blocks.append(FoldedBlock(weights, 0 if number == 0 else 1, thresholds, rising))
-    scale, offset = _affine(layers[f"{section.name}_exit_norm"])
-    exit_ = FoldedExit(_signs(layers[f"{section.name}_exit_dense"]), scale, offset)
+    scale, offset = affine(layers[f"{section.name}_exit_norm"])
+    exit_ = FoldedExit(signs(layers[f"{section.name}_exit_dense"]), scale, offset)
     return FoldedDevice(devices.image_shape, tuple(blocks), exit_)
 
 
-def _signs(layer: tf.keras.layers.Layer) -> NDArray[np.int8]:
+def signs(layer: tf.keras.layers.Layer) -> NDArray[np.int8]:
     """The binary weights of a layer, 0 counting as +1, as Larq's sign does."""
     return np.where(layer.kernel.numpy() >= 0, 1, -1).astype(np.int8)
 
 
-def _fold_sign(
+def fold_sign(
     norm: tf.keras.layers.Layer, sign: tf.keras.layers.Layer, reach: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Threshold and direction of each filter, from the layers' answer to every integer within reach."""
     values = np.arange(-reach, reach + 1, dtype=np.int32)
     filters = norm.gamma.shape[0]
-    column = np.repeat(values[None, :, None, None], filters, axis=3).astype(np.float32)
-    bits = sign(norm(column, training=False)).numpy()[0, :, 0] > 0
+    shape = (1, len(values), 1, filters) if norm.input_spec.ndim == 4 else (len(values), filters)
+    column = np.repeat(values, filters).reshape(shape).astype(np.float32)
+    bits = sign(norm(column, training=False)).numpy().reshape(len(values), filters) > 0
     rising = bits[-1] >= bits[0]
     counts = bits.sum(axis=0)
     # As many bits are set as integers stand on the threshold's side; none or all, and it lies outside.
@@ -172,7 +173,7 @@ def _fold_sign(
     return thresholds, rising
 
 
-def _affine(norm: tf.keras.layers.Layer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def affine(norm: tf.keras.layers.Layer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Batch norm as scale and offset, in float32 and in TensorFlow's order of operations."""
     gamma, beta, mean, variance = (tf.constant(weight) for weight in norm.get_weights())
     scale = tf.math.rsqrt(variance + norm.epsilon) * gamma

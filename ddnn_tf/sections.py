@@ -71,6 +71,14 @@ class Section:
         """`features`, `class_vector`, `logits`: those that it has."""
         return tuple(self.model.output)
 
+    @property
+    def has_bits(self) -> bool:
+        """Whether its `features` are -1 and +1, so that one bit each is sent."""
+        return any(
+            layer.name.endswith("_sign") and layer.output is self.model.output.get("features")
+            for layer in self.model.layers
+        )
+
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
         """Runs it in Keras.
 

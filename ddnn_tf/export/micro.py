@@ -1,0 +1,128 @@
+"""TFLite Micro artefacts of device sections, run in TFLM's own interpreter.
+
+TFLM has no sign operator, so all three precisions are made of the section's saturating form. The
+interpreter runs in a child process: a file that TFLM cannot bear takes that process down, which is
+an error here and not a crash. Beside the file stands its C array form, with the arena that it needs
+(measured by TFLM on this host, where pointers have 8 bytes; a microcontroller needs less).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.export.litert import convert, operators
+from ddnn_tf.sections import Arrays, Runner, Section
+
+__all__ = ["Micro", "c_array"]
+
+_ARENA = 1 << 20
+_TIMEOUT = 600
+_PER_LINE = 12
+
+
+class Micro:
+    """TFLite Micro for device sections.
+
+    Args:
+        precision: `float32`, `int8`, or `int16` (16-bit activations, 8-bit weights).
+    """
+
+    extra = "micro"
+
+    def __init__(self, precision: str = "float32") -> None:
+        self.precision = precision
+        self.name = "micro" if precision == "float32" else f"micro-{precision}"
+
+    def takes(self, section: Section) -> bool:
+        """Device sections."""
+        return section.tier == "device"
+
+    def convert(self, section: Section, samples: Arrays) -> Artefact:
+        """As `Target.convert`; the file has run in TFLM once, which tells the arena size.
+
+        Raises:
+            ValueError: TFLM dies of the file, or refuses it.
+        """
+        content = convert(section, "saturating" if self.precision == "float32" else self.precision, samples)
+        inputs = {name: np.zeros((1, *section.model.input_shape[1:]), np.float32) for name in section.inputs}
+        _, log = _in_child(content, inputs, section.name, self.name)
+        arena = re.search(r"Arena allocation total (\d+) bytes", log)
+        if arena is None:
+            raise ValueError(f"TFLM did not tell the arena size of '{section.name}' ({self.name}).")
+        size = int(arena.group(1))
+        header, source = c_array(content, f"{section.name}_{self.name}".replace("-", "_"), size)
+        return Artefact(
+            section.name,
+            self.name,
+            {f"{self.name}.tflite": content, f"{self.name}.h": header, f"{self.name}.cc": source},
+            {"operators": operators(content), "arena_bytes": size, "has_bits": section.has_bits},
+        )
+
+    def runner(self, artefact: Artefact) -> Runner:
+        """As `Target.runner`, each call in a child process."""
+
+        def run(inputs: Arrays) -> Arrays:
+            found, _ = _in_child(artefact.content, inputs, artefact.section, artefact.target)
+            if artefact.details["has_bits"]:
+                found["features"] = np.where(found["features"] > 0, 1, -1).astype(np.float32)
+            return found
+
+        return run
+
+
+def c_array(content: bytes, name: str, arena: int) -> tuple[bytes, bytes]:
+    """A file as C: header and source with the array, its size, and the arena's as a constant.
+
+    Args:
+        content: The TFLite file.
+        name: Name of the array, a C identifier.
+        arena: Arena bytes.
+    """
+    rounded = -(-arena // 16) * 16
+    guard = f"{name.upper()}_H_"
+    header = (
+        f"// TFLite Micro model {name}, written by ddnn export.\n"
+        f"#ifndef {guard}\n#define {guard}\n\n"
+        f"extern const unsigned char {name}[];\n"
+        f"constexpr unsigned int {name}_bytes = {len(content)};\n"
+        "// Measured on a 64-bit host; smaller pointers need less.\n"
+        f"constexpr unsigned int {name}_arena_bytes = {rounded};\n\n"
+        f"#endif  // {guard}\n"
+    )
+    rows = (content[at : at + _PER_LINE] for at in range(0, len(content), _PER_LINE))
+    body = "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in row) for row in rows)
+    source = f'#include "{name}.h"\n\nalignas(16) const unsigned char {name}[] = {{\n{body}\n}};\n'
+    return header.encode(), source.encode()
+
+
+def _in_child(content: bytes, inputs: Arrays, section: str, target: str) -> tuple[dict[str, np.ndarray], str]:
+    if importlib.util.find_spec("tflite_micro") is None:
+        raise ImportError("tflite-micro is not installed: pip install 'ddnn_tf[micro]'.")
+    with tempfile.TemporaryDirectory() as place:
+        model, given, answers = (Path(place) / name for name in ("model.tflite", "in.npz", "out.npz"))
+        model.write_bytes(content)
+        np.savez(given, **{name: np.asarray(array, np.float32) for name, array in inputs.items()})
+        command = [
+            sys.executable,
+            "-m",
+            "ddnn_tf.export.micro_child",
+            *map(str, (model, given, answers, _ARENA)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        if done.returncode < 0:
+            name = signal.Signals(-done.returncode).name
+            raise ValueError(f"TFLite Micro died of '{section}' ({target}) with {name}: it cannot be used.")
+        if done.returncode or not answers.is_file():
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ValueError(f"TFLite Micro refuses '{section}' ({target}): {reason}.")
+        with np.load(answers, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}, done.stdout + done.stderr

@@ -1,0 +1,47 @@
+"""Runs a file in TFLite Micro, as a process that may die: model.tflite in.npz out.npz arena."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def main(model: str, given: str, answers: str, arena: str) -> None:
+    """Feeds the one input sample by sample; outputs are told apart by their rank."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_file(model, arena_size=int(arena))
+    with np.load(given, allow_pickle=False) as archive:
+        (samples,) = (archive[name] for name in archive.files)
+    detail = interpreter.get_input_details(0)
+    scale, zero = _scale(detail)
+    found: dict[str, list[NDArray[Any]]] = {"features": [], "class_vector": []}
+    for sample in samples:
+        value = sample[None]
+        if scale:
+            limits = np.iinfo(detail["dtype"])
+            value = np.clip(np.rint(value / scale) + zero, limits.min, limits.max)
+        interpreter.set_input(value.astype(detail["dtype"]), 0)
+        interpreter.invoke()
+        for at in range(len(found)):
+            output = interpreter.get_output(at)
+            step, middle = _scale(interpreter.get_output_details(at))
+            number = (output.astype(np.float32) - middle) * step if step else output
+            found["features" if output.ndim == 4 else "class_vector"].append(number.astype(np.float32))
+    interpreter.print_allocations()
+    np.savez(answers, **{name: np.concatenate(values) for name, values in found.items()})
+
+
+def _scale(detail: dict[str, Any]) -> tuple[float, int]:
+    """Scale and zero point; scale 0 for floats."""
+    parameters = detail["quantization_parameters"]
+    if np.dtype(detail["dtype"]).kind == "f" or len(parameters["scales"]) == 0:
+        return 0.0, 0
+    return float(parameters["scales"][0]), int(parameters["zero_points"][0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
