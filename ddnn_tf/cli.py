@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import sys
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +42,7 @@ _Devices = Annotated[
 ]
 _INTERRUPTED = 130
 _PRINTED_ROWS = 20
+_FILE_WIDTH = 130
 _Split = Annotated[
     str | None,
     typer.Option("--split", help="For scenes: random, or track (test objects never seen in training)."),
@@ -213,7 +217,7 @@ def reproduce(
     from ddnn_tf.evaluation.reproduce import choose
     from ddnn_tf.evaluation.reproduce import reproduce as run
 
-    names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
+    names = _names(only)
     choose(names)
     experiment = Experiment(
         _source(data, path, devices, split, split_file, 0),
@@ -237,9 +241,113 @@ def reproduce(
     print(f"The report is in {page}.")
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A directory made by `ddnn train`.", metavar="RUN")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The bundle to make: a directory, or a file .zip.", metavar="PATH")
+    ],
+    target: Annotated[
+        str | None, typer.Option("--target", help="Targets, by commas: tflite,micro-int8. [default: all]")
+    ] = None,
+    section: Annotated[
+        str | None, typer.Option("--section", help="Sections, by commas: device_0,cloud. [default: all]")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Cut a trained DDNN at its tiers, convert the sections, and verify each artefact against Keras.
+
+    Targets: tflite, tflite-int8, micro, micro-int8, micro-int16 (TensorFlow Lite Micro, devices only),
+    lce (Larq Compute Engine), savedmodel (the cloud, for TF Serving). An artefact that misses its bar
+    fails the command, and nothing is written.
+
+    Examples:
+
+        ddnn export runs/scenes --out runs/scenes.zip
+
+        ddnn export runs/scenes --out bundle --target micro-int8 --section device_0,device_1
+    """
+    from ddnn_tf.export.pipeline import export_run
+
+    with _working() as report:
+        bundle = export_run(run, out, targets=_names(target), sections=_names(section), report=report)
+    _verification(list(bundle.verification), as_json)
+    if not as_json:
+        print(f"The bundle is {out}.")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle made by `ddnn export`.", metavar="BUNDLE")],
+    as_json: _Json = False,
+) -> None:
+    """Run every artefact of a bundle again, against the trained network; exit code 1 if one misses its bar.
+
+    Example:
+
+        ddnn verify runs/scenes.zip
+    """
+    from ddnn_tf.export.pipeline import verify_bundle
+
+    with _working() as report:
+        found = verify_bundle(bundle, report)
+    _verification([asdict(one) for one in found], as_json)
+    if not all(one.passed for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def benchmark(
+    bundle: Annotated[Path, typer.Argument(help="A bundle made by `ddnn export`.", metavar="BUNDLE")],
+    as_json: _Json = False,
+) -> None:
+    """Time the sections of a bundle on every engine in it and on Keras: one thread, batch 1 and 256.
+
+    Example:
+
+        ddnn benchmark runs/scenes.zip
+    """
+    from ddnn_tf.export.benchmark import NOTE, benchmark_bundle
+
+    with _working() as report:
+        timings = benchmark_bundle(bundle, report)
+    if as_json:
+        print(json.dumps([asdict(one) for one in timings], indent=2))
+        return
+    columns = (
+        "engine",
+        "batch",
+        "median us",
+        "95 % us",
+        "to tflite",
+        "bytes",
+        "arena",
+        "binary MACs",
+        "MACs",
+        "MMACs/s",
+    )
+    table = _table("Time per sample, one thread", "section", *columns)
+    for one in timings:
+        table.add_row(
+            one.section,
+            one.engine,
+            str(one.batch),
+            f"{one.median_us:.1f}",
+            f"{one.p95_us:.1f}",
+            "" if one.ratio is None else f"{one.ratio:.2f}",
+            "" if one.bytes is None else str(one.bytes),
+            "" if one.arena_bytes is None else str(one.arena_bytes),
+            str(one.binary_macs),
+            str(one.macs),
+            f"{one.macs_per_second / 1e6:.0f}",
+        )
+    _print(table, NOTE)
+
+
 def main() -> None:
     """Runs the command; an error is one line on stderr and exit code 2."""
     warnings.showwarning = _warn
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         # Out of its standalone mode, typer returns the exit code: 130 after Ctrl-C.
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
@@ -349,6 +457,41 @@ def _report(found: Any, data: MultiViewDataset, seed: int, as_json: bool) -> Non
     _print(links, f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.")
 
 
+def _names(listed: str | None) -> list[str] | None:
+    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+
+
+@contextlib.contextmanager
+def _working() -> Iterator[Callable[[str], None]]:
+    """What is being worked on, on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("reading ...") as status:
+        yield status.update
+
+
+def _verification(records: list[Mapping[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(records, indent=2))
+        return
+    columns = ("target", "bytes", "equal bits", "equal decisions", "max logit error", "accuracy", "passed")
+    table = _table(f"Verification on {records[0]['samples']} samples", "section", *columns)
+    for one in records:
+        table.add_row(
+            one["section"],
+            one["target"],
+            str(one["bytes"]),
+            "" if one["bit_agreement"] is None else f"{one['bit_agreement']:.3%}",
+            f"{one['decision_agreement']:.2%}",
+            f"{one['max_logit_error']:.2g}",
+            f"{one['accuracy']:.1%} ({100 * one['accuracy_change']:+.1f})",
+            "yes" if one["passed"] else "NO",
+        )
+    _print(table)
+
+
 def _table(title: str, first: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(first)
@@ -359,11 +502,13 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 def _print(*things: Any) -> None:
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
     for thing in things:
         console.print(thing)
 
 
-def _print_json(content: dict[str, Any]) -> None:
+def _print_json(content: Mapping[str, Any]) -> None:
     print(json.dumps(content, indent=2))
 
 

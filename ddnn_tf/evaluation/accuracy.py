@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,7 @@ from ddnn_tf.topology import Topology
 __all__ = [
     "Evaluation",
     "best_thresholds",
+    "by_tier",
     "choose_thresholds",
     "evaluate",
     "individual_accuracy",
@@ -76,17 +78,27 @@ def tier_probabilities(
         Class probabilities `(samples, classes)` by tier, in the order of `topology.exit_tiers`.
     """
     inputs = {name: images[:, at].astype(np.float32) for at, name in enumerate(topology.device_names)}
-    edges_present = None
     if present is not None:
-        mask = np.asarray(present, dtype=bool)
-        inputs[PRESENCE] = mask
-        edges_present = (
-            np.stack([mask[:, list(edge.devices)].any(axis=1) for edge in topology.edges], axis=1)
-            if topology.edges
-            else None
-        )
+        inputs[PRESENCE] = np.asarray(present, dtype=bool)
     outputs = model.predict(inputs, batch_size=256, verbose=0)
     by_exit = dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs], strict=True))
+    return by_tier(topology, by_exit, present)
+
+
+def by_tier(
+    topology: Topology, by_exit: Mapping[str, NDArray[Any]], present: ArrayLike | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Class probabilities by tier out of those by exit: the surest edge speaks for the edge tier.
+
+    Args:
+        topology: The hierarchy.
+        by_exit: `(samples, classes)` by `topology.exit_names`.
+        present: `(samples, devices)` bool, the devices that take part; None: all.
+    """
+    edges_present = None
+    if present is not None and topology.edges:
+        mask = np.asarray(present, dtype=bool)
+        edges_present = np.stack([mask[:, list(edge.devices)].any(axis=1) for edge in topology.edges], axis=1)
     tiers = {}
     for tier in topology.exit_tiers:
         if tier == "edge":

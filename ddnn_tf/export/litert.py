@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -125,7 +126,10 @@ def convert(section: Section, precision: str, samples: Arrays) -> bytes:
             ]
             converter.inference_input_type = converter.inference_output_type = kind
         try:
-            return bytes(converter.convert())
+            with warnings.catch_warnings():
+                # The converter calibrates with TensorFlow's own interpreter, which says it is deprecated.
+                warnings.simplefilter("ignore")
+                return bytes(converter.convert())
         except Exception as error:  # the converter raises a class of its own for each stage
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"'{section.name}' cannot be converted to {precision}: {reason}.") from None

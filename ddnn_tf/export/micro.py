@@ -22,7 +22,7 @@ from ddnn_tf.export.artefact import Artefact
 from ddnn_tf.export.litert import convert, operators
 from ddnn_tf.sections import Arrays, Runner, Section
 
-__all__ = ["Micro", "c_array"]
+__all__ = ["Micro", "c_array", "run_in_child"]
 
 _ARENA = 1 << 20
 _TIMEOUT = 600
@@ -54,7 +54,7 @@ class Micro:
         """
         content = convert(section, "saturating" if self.precision == "float32" else self.precision, samples)
         inputs = {name: np.zeros((1, *section.model.input_shape[1:]), np.float32) for name in section.inputs}
-        _, log = _in_child(content, inputs, section.name, self.name)
+        _, log = run_in_child(content, inputs, section.name, self.name)
         arena = re.search(r"Arena allocation total (\d+) bytes", log)
         if arena is None:
             raise ValueError(f"TFLM did not tell the arena size of '{section.name}' ({self.name}).")
@@ -71,7 +71,8 @@ class Micro:
         """As `Target.runner`, each call in a child process."""
 
         def run(inputs: Arrays) -> Arrays:
-            found, _ = _in_child(artefact.content, inputs, artefact.section, artefact.target)
+            found, _ = run_in_child(artefact.content, inputs, artefact.section, artefact.target)
+            del found["seconds"]
             if artefact.details["has_bits"]:
                 found["features"] = np.where(found["features"] > 0, 1, -1).astype(np.float32)
             return found
@@ -104,7 +105,24 @@ def c_array(content: bytes, name: str, arena: int) -> tuple[bytes, bytes]:
     return header.encode(), source.encode()
 
 
-def _in_child(content: bytes, inputs: Arrays, section: str, target: str) -> tuple[dict[str, np.ndarray], str]:
+def run_in_child(
+    content: bytes, inputs: Arrays, section: str, target: str
+) -> tuple[dict[str, np.ndarray], str]:
+    """Runs a file in TFLM, in a process of its own.
+
+    Args:
+        content: The TFLite file.
+        inputs: Its one input, `(samples, ...)` float32 by name.
+        section: Name of the section, for errors.
+        target: Name of the target, for errors.
+
+    Returns:
+        `features`, `class_vector` and `seconds`, the time of each sample; and what TFLM printed.
+
+    Raises:
+        ImportError: TFLM is not installed.
+        ValueError: TFLM died of the file, or refuses it.
+    """
     if importlib.util.find_spec("tflite_micro") is None:
         raise ImportError("tflite-micro is not installed: pip install 'ddnn_tf[micro]'.")
     with tempfile.TemporaryDirectory() as place:

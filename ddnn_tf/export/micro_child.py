@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def main(model: str, given: str, answers: str, arena: str) -> None:
-    """Feeds the one input sample by sample; outputs are told apart by their rank."""
+    """Feeds the one input sample by sample, and times it; outputs are told apart by their rank."""
     from tflite_micro.python.tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_file(model, arena_size=int(arena))
@@ -19,20 +20,23 @@ def main(model: str, given: str, answers: str, arena: str) -> None:
     detail = interpreter.get_input_details(0)
     scale, zero = _scale(detail)
     found: dict[str, list[NDArray[Any]]] = {"features": [], "class_vector": []}
+    seconds = []
     for sample in samples:
         value = sample[None]
         if scale:
             limits = np.iinfo(detail["dtype"])
             value = np.clip(np.rint(value / scale) + zero, limits.min, limits.max)
+        start = time.perf_counter()
         interpreter.set_input(value.astype(detail["dtype"]), 0)
         interpreter.invoke()
+        seconds.append(time.perf_counter() - start)
         for at in range(len(found)):
             output = interpreter.get_output(at)
             step, middle = _scale(interpreter.get_output_details(at))
             number = (output.astype(np.float32) - middle) * step if step else output
             found["features" if output.ndim == 4 else "class_vector"].append(number.astype(np.float32))
     interpreter.print_allocations()
-    np.savez(answers, **{name: np.concatenate(values) for name, values in found.items()})
+    np.savez(answers, seconds=seconds, **{name: np.concatenate(values) for name, values in found.items()})
 
 
 def _scale(detail: dict[str, Any]) -> tuple[float, int]:

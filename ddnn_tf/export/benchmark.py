@@ -1,0 +1,226 @@
+"""How fast each section runs on each engine, measured side by side in one run, on one thread.
+
+Ratios are to the float TFLite file on LiteRT with XNNPACK, of the same section and batch; where the
+bundle has none, there is no ratio. A batch of 256 is one call where the engine can take one (Keras,
+TFLite), else 256 calls; the time is per sample.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddnn_tf.bundle import read_bundle
+from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.export.litert import interpreter, quantized
+from ddnn_tf.export.micro import run_in_child
+from ddnn_tf.export.pipeline import TARGETS, bundle_sections, received
+from ddnn_tf.sections import Arrays, Section
+
+__all__ = ["NOTE", "Timing", "benchmark_bundle", "macs"]
+
+NOTE = (
+    "MACs: multiply-accumulates of a sample, of which binary ones have weights and inputs of one bit. lce is "
+    "the interpreter of LCE's Python wheel, its reference for x86-64, called through Python; LCE's fast "
+    "kernels are for 64-bit ARM: time the lce.tflite of a bundle there with LCE's own "
+    "`lce_benchmark_model --graph=lce.tflite`. micro is TFLM's reference kernels on this host."
+)
+_WARM_UP, _SINGLES, _BATCHES, _BATCH = 20, 300, 12, 256
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Time of one section on one engine.
+
+    Attributes:
+        section: Its name.
+        engine: `keras`, or the target.
+        batch: Samples of a call, 1 or 256.
+        median_us: Median microseconds per sample.
+        p95_us: 95th percentile of them.
+        ratio: Median to that of `tflite`; above 1 it is slower.
+        bytes: Size of the file, None for Keras.
+        arena_bytes: Memory for activations that TFLM measured, None elsewhere.
+        binary_macs: Multiply-accumulates of one bit by one bit, per sample.
+        macs: All others, per sample.
+        macs_per_second: Both together, by the median.
+    """
+
+    section: str
+    engine: str
+    batch: int
+    median_us: float
+    p95_us: float
+    ratio: float | None
+    bytes: int | None
+    arena_bytes: int | None
+    binary_macs: int
+    macs: int
+    macs_per_second: float
+
+
+def benchmark_bundle(path: str | Path, report: Callable[[str], None] = lambda _: None) -> list[Timing]:
+    """Times every section of a bundle that has an artefact, on Keras and on its engines.
+
+    Raises:
+        FileNotFoundError: No bundle, or its data are not there.
+        ImportError: An engine is not installed.
+        ValueError: A damaged bundle.
+    """
+    import tensorflow as tf
+
+    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    bundle = read_bundle(path)
+    data = bundle.source.load()
+    sections = bundle_sections(bundle)
+    images = data.images[np.resize(data.split["test"], _BATCH)]
+    inputs = received(bundle.topology, sections, images)
+    found: list[Timing] = []
+    for name in dict.fromkeys(artefact.section for artefact in bundle.artefacts):
+        section = sections[name]
+        report(f"{name}: keras")
+        rows = _timings(section, None, inputs[name], _keras(section))
+        for artefact in (each for each in bundle.artefacts if each.section == name):
+            report(f"{name}: {artefact.target}")
+            rows += _timings(section, artefact, inputs[name], _engine(artefact))
+        base = {row.batch: row.median_us for row in rows if row.engine == "tflite"}
+        found += [
+            replace(row, ratio=row.median_us / base[row.batch] if row.batch in base else None) for row in rows
+        ]
+    return found
+
+
+def macs(section: Section) -> tuple[int, int]:
+    """Multiply-accumulates of a section per sample: those of one bit by one bit, and all others."""
+    binary = other = 0
+    for layer in section.model.layers:
+        if not hasattr(layer, "kernel"):
+            continue
+        positions = int(np.prod(layer.output.shape[1:-1]))
+        count = int(np.prod(layer.kernel.shape)) * positions
+        if getattr(layer, "input_quantizer", None) is not None and layer.kernel_quantizer is not None:
+            binary += count
+        else:
+            other += count
+    return binary, other
+
+
+_Clock = Callable[[Arrays, int], list[float]]
+
+
+def _timings(section: Section, artefact: Artefact | None, inputs: Arrays, clock: _Clock) -> list[Timing]:
+    binary, other = macs(section)
+    rows = []
+    for batch in (1, _BATCH):
+        times = [1e6 * seconds / batch for seconds in clock(inputs, batch)]
+        median = statistics.median(times)
+        rows.append(
+            Timing(
+                section=section.name,
+                engine="keras" if artefact is None else artefact.target,
+                batch=batch,
+                median_us=median,
+                p95_us=float(np.percentile(times, 95)),
+                ratio=None,
+                bytes=None if artefact is None else artefact.size,
+                arena_bytes=None if artefact is None else artefact.details.get("arena_bytes"),
+                binary_macs=binary,
+                macs=other,
+                macs_per_second=1e6 * (binary + other) / median,
+            )
+        )
+    return rows
+
+
+def _keras(section: Section) -> _Clock:
+    import tensorflow as tf
+
+    call = tf.function(lambda inputs: section.model(inputs, training=False))
+
+    def clock(inputs: Arrays, batch: int) -> list[float]:
+        calls = [
+            {name: tf.constant(array[at : at + batch]) for name, array in inputs.items()}
+            for at in range(0, _BATCH, batch)
+        ]
+        return _timed(lambda at: call(calls[at % len(calls)]), batch)
+
+    return clock
+
+
+def _engine(artefact: Artefact) -> _Clock:
+    if artefact.target.startswith("tflite"):
+        return _litert(artefact)
+    if artefact.target.startswith("micro"):
+        return _micro(artefact)
+    run = TARGETS[artefact.target].runner(artefact)
+
+    def clock(inputs: Arrays, batch: int) -> list[float]:
+        return _timed(
+            lambda at: run({name: _slice(array, at, batch) for name, array in inputs.items()}), batch
+        )
+
+    return clock
+
+
+def _litert(artefact: Artefact) -> _Clock:
+    """The interpreter itself, without the runner's loop; resized to the batch."""
+
+    def clock(inputs: Arrays, batch: int) -> list[float]:
+        engine = interpreter(artefact.content)
+        details = {_sender(detail["name"]): detail for detail in engine.get_input_details()}
+        try:
+            for name, detail in details.items():
+                engine.resize_tensor_input(detail["index"], [batch, *inputs[name].shape[1:]])
+            engine.allocate_tensors()
+            size = batch
+        except (RuntimeError, ValueError):
+            engine = interpreter(artefact.content)
+            size = 1
+        given = {name: quantized(np.asarray(inputs[name]), detail) for name, detail in details.items()}
+
+        def call(at: int) -> None:
+            for start in range(0, batch, size):
+                for name, detail in details.items():
+                    engine.set_tensor(detail["index"], _slice(given[name], at * batch + start, size))
+                engine.invoke()
+
+        return _timed(call, batch)
+
+    return clock
+
+
+def _micro(artefact: Artefact) -> _Clock:
+    def clock(inputs: Arrays, batch: int) -> list[float]:
+        answers, _ = run_in_child(artefact.content, inputs, artefact.section, artefact.target)
+        seconds = answers["seconds"][_WARM_UP:].tolist()
+        return seconds if batch == 1 else [sum(seconds) / len(seconds) * batch]
+
+    return clock
+
+
+def _timed(call: Callable[[int], Any], batch: int) -> list[float]:
+    for at in range(_WARM_UP if batch == 1 else 2):
+        call(at)
+    seconds = []
+    for at in range(_SINGLES if batch == 1 else _BATCHES):
+        start = time.perf_counter()
+        call(at)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _slice(array: np.ndarray, at: int, size: int) -> np.ndarray:
+    start = at % len(array) if size < len(array) else 0
+    return array[start : start + size]
+
+
+def _sender(tensor: str) -> str:
+    return tensor.removeprefix("serving_default_").split(":")[0]

@@ -1,0 +1,103 @@
+"""train, export, verify and benchmark, as an engineer types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def ddnn(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ddnn_tf.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("export") / "run"
+    path = shared / "data" / "eth80_32.npz"
+    small = ("--devices", 2, "--filters", 2, "--epochs", 2)
+    result = ddnn("train", "--data", "eth80", "--path", path, *small, "--out", directory)
+    assert result.returncode == 0, result.stderr
+    return directory
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path) -> Path:
+    place = run.parent / "bundle.zip"
+    result = ddnn("export", run, "--out", place, "--json")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    records = json.loads(result.stdout)
+    keys = {"section", "target", "bytes", "bit_agreement", "decision_agreement", "max_logit_error", "passed"}
+    assert all(keys <= set(record) and record["passed"] and record["samples"] >= 500 for record in records)
+    pairs = {(record["section"], record["target"]) for record in records}
+    devices = {
+        ("device_0", name) for name in ("tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce")
+    }
+    assert pairs >= devices | {("local", "tflite"), ("cloud", "lce"), ("cloud", "savedmodel")}
+    exact = [record for record in records if "int" not in record["target"]]
+    assert all(record["decision_agreement"] == 1 for record in exact)
+    assert all(record["bit_agreement"] in (1, None) for record in exact)
+    return place
+
+
+def test_verify_runs_every_artefact_again(bundle: Path) -> None:
+    result = ddnn("verify", bundle)
+    assert result.returncode == 0, result.stderr
+    assert "micro-int16" in result.stdout
+    assert "NO" not in result.stdout
+
+
+def test_benchmark_compares_the_engines(bundle: Path) -> None:
+    result = ddnn("benchmark", bundle, "--json")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)
+    assert {row["engine"] for row in rows if row["section"] == "device_0"} == {
+        "keras", "tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce",
+    }  # fmt: skip
+    assert all(row["median_us"] > 0 and row["p95_us"] > 0 for row in rows)
+    assert all(row["ratio"] == 1 for row in rows if row["engine"] == "tflite")
+    device = next(row for row in rows if row["section"] == "device_0" and row["engine"] == "micro-int8")
+    assert device["macs"] == 32 * 32 * 27 * 2
+    assert device["binary_macs"] == 16 * 16 * 2 * 8
+    assert device["arena_bytes"] > 0
+
+
+def test_a_changed_artefact_is_refused(bundle: Path, run: Path) -> None:
+    place = run.parent / "changed"
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(place)
+    file = place / "device_0" / "tflite.tflite"
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(bytes(content))
+    result = ddnn("verify", place)
+    assert result.returncode == 2
+    assert result.stderr.startswith("ddnn: ")
+    assert "hash differs" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["RUN", "--target", "onnx"], "out of tflite, tflite-int8"),
+        (["RUN", "--section", "edge_0"], "out of device_0, device_1, local, cloud"),
+        (["RUN", "--section", "local", "--target", "micro"], "takes device sections"),
+        (["nowhere"], "no run directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(run: Path, arguments: list[str], message: str) -> None:
+    before = sorted(run.parent.iterdir())
+    given = [str(run) if argument == "RUN" else argument for argument in arguments]
+    result = ddnn("export", *given, "--out", run.parent / "other")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+    assert sorted(run.parent.iterdir()) == before
