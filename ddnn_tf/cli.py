@@ -115,10 +115,22 @@ def train(
         str | None,
         typer.Option("--upper", help="Aggregation at edges and cloud: MP, AP or CC. [default: CC]"),
     ] = None,
+    cloud_precision: Annotated[
+        str | None,
+        typer.Option(
+            "--cloud-precision", help="Blocks of edges and cloud: binary or float. [default: binary]"
+        ),
+    ] = None,
     topology: Annotated[
         Path | None,
-        typer.Option("--topology", help="YAML file with the whole hierarchy, in place of the four above."),
+        typer.Option("--topology", help="YAML file with the whole hierarchy, in place of the five above."),
     ] = None,
+    quantization_aware: Annotated[
+        bool, typer.Option("--quantization-aware", help="Train float blocks for 8-bit integers.")
+    ] = False,
+    sparsity: Annotated[
+        float, typer.Option("--sparsity", help="Share of float blocks' weights to prune, e.g. 0.5.", min=0)
+    ] = 0.0,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training data.", min=1)] = 100,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.", min=1)] = 64,
     seed: _Seed = 0,
@@ -141,18 +153,36 @@ def train(
         ddnn train --data eth80 --devices 6 --out runs/eth80
 
         ddnn train --data scenes --configuration f --local AP --out runs/two-edges
+
+        ddnn train --data scenes --cloud-precision float --quantization-aware --out runs/mixed
     """
     if devices is None and configuration in ONE_DEVICE:
         devices = 1
     source = _source(data, path, devices, split, split_file, seed)
     loaded = source.load()
-    chosen = {"configuration": configuration, "filters": filters, "local": local, "upper": upper}
+    chosen = {
+        "configuration": configuration,
+        "filters": filters,
+        "local": local,
+        "upper": upper,
+        "cloud_precision": cloud_precision,
+    }
     hierarchy = _hierarchy(topology, {k: v for k, v in chosen.items() if v is not None}, loaded)
     from ddnn_tf.runs import train_run
     from ddnn_tf.training import TrainingOptions
 
     options = TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed)
-    found = train_run(out, hierarchy, source, loaded, options, overwrite=overwrite, tensorboard=tensorboard)
+    found = train_run(
+        out,
+        hierarchy,
+        source,
+        loaded,
+        options,
+        overwrite=overwrite,
+        tensorboard=tensorboard,
+        quantization_aware=quantization_aware,
+        sparsity=sparsity,
+    )
     _report(found, loaded, seed, as_json)
 
 
@@ -396,9 +426,8 @@ def _hierarchy(file: Path | None, chosen: dict[str, Any], data: MultiViewDataset
     """The topology out of its file, or out of the options."""
     if file is not None:
         if chosen:
-            raise ValueError(
-                f"--{next(iter(chosen))} and --topology contradict each other: set it in '{file}'."
-            )
+            option = next(iter(chosen)).replace("_", "-")
+            raise ValueError(f"--{option} and --topology contradict each other: set it in '{file}'.")
         return Topology.load(file)
     shape = {"image_shape": data.image_shape, "classes": len(data.class_names)}
     return Topology.figure_2(chosen.pop("configuration", "c"), data.devices, **shape, **chosen)

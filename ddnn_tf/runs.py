@@ -28,6 +28,7 @@ from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.datasets.files import written_aside
 from ddnn_tf.evaluation import Evaluation, choose_thresholds, evaluate
 from ddnn_tf.network import build, build_individual
+from ddnn_tf.optimization import Optimized
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions, train
 
@@ -92,6 +93,8 @@ def train_run(
     *,
     overwrite: bool = False,
     tensorboard: bool = False,
+    quantization_aware: bool = False,
+    sparsity: float = 0.0,
 ) -> Evaluation:
     """Trains a network and its individual models, chooses thresholds, and keeps all in a directory.
 
@@ -103,12 +106,14 @@ def train_run(
         options: How to train.
         overwrite: Replaces a finished run (or the checkpoints of another one) in the directory.
         tensorboard: Writes TensorBoard logs to `directory/tensorboard`.
+        quantization_aware: Trains the float blocks for 8-bit integers (`optimization.Optimized`).
+        sparsity: Trains the float blocks with this share of their weights at zero.
 
     Returns:
         The measures on test data that stand in metrics.json; `load_run` gives the run itself.
 
     Raises:
-        ImportError: TensorBoard is asked for, but not installed.
+        ImportError: TensorBoard or an optimization is asked for, but not installed.
         FileExistsError: The directory holds a finished run, or something else than a run.
         ValueError: The data do not fit the topology.
     """
@@ -121,12 +126,14 @@ def train_run(
     for name in names:
         tf.keras.utils.set_random_seed(options.seed)
         models[name] = build(topology) if name == _MODEL else build_individual(topology)
+    extra = {"quantization_aware": int(quantization_aware), "sparsity": sparsity}
+    optimized = Optimized(models[_MODEL], **_given(extra)) if any(extra.values()) else None
     record = _Record(
         format=_FORMAT,
         version=ddnn_tf.__version__,
         data=source,
         data_sha256=data.digest(),
-        options=asdict(options),
+        options={**asdict(options), **_given(extra)},
     )
     documents = {_RUN: record.model_dump_json(indent=2) + "\n", _TOPOLOGY: topology.to_yaml()}
     _claim(place, documents, overwrite)
@@ -135,14 +142,20 @@ def train_run(
 
     for name, model in models.items():
         logs = place / "tensorboard" / model.name
+        wrapped = optimized if name == _MODEL else None
         train(
-            model,
+            model if wrapped is None else wrapped.model,
             data,
             options=options,
             loss_weights=topology.loss_weights if name == _MODEL else None,
             directory=place,
-            callbacks=[tf.keras.callbacks.TensorBoard(logs)] if tensorboard else [],
+            callbacks=[
+                *([] if wrapped is None else wrapped.callbacks),
+                *([tf.keras.callbacks.TensorBoard(logs)] if tensorboard else []),
+            ],
         )
+        if wrapped is not None:
+            wrapped.finish()
     thresholds = choose_thresholds(models[_MODEL], topology, data)
     found = evaluate(models[_MODEL], topology, data, thresholds, models.get(_INDIVIDUAL))
     _write(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")
@@ -186,6 +199,10 @@ def load_run(directory: str | Path) -> Run:
         _read_model(place / _INDIVIDUAL, build_individual(topology)) if has_individual else None,
         _read_thresholds(place / _THRESHOLDS, topology),
     )
+
+
+def _given(extra: Mapping[str, float]) -> dict[str, Any]:
+    return {name: value for name, value in extra.items() if value}
 
 
 def _claim(place: Path, documents: Mapping[str, str], overwrite: bool) -> None:
