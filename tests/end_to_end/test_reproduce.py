@@ -6,13 +6,11 @@ import csv
 import json
 import re
 import signal
-import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -31,26 +29,10 @@ def units(directory: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files in MNIST's format with an easy task: the class is where the bright rows are."""
-    directory = tmp_path_factory.mktemp("mnist")
-    random = np.random.default_rng(0)
-    for part, count in (("train", 200), ("t10k", 50)):
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        images = random.integers(0, 60, (count, 28, 28), dtype=np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[2 * label + 2 : 2 * label + 6] += 180
-        for name, array in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
-            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-            (directory / name).write_bytes(header + array.tobytes())
-    return directory
-
-
-@pytest.fixture(scope="module")
-def place(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole reproduction, killed after its first network and started again."""
     directory = tmp_path_factory.mktemp("runs") / "paper"
-    command = ["--data", "mnist", "--path", digits, "--seeds", 1, "--epochs", 2, "--out", directory]
+    command = ["--data", "mnist", "--path", mnist, "--seeds", 1, "--epochs", 2, "--out", directory]
     killed = subprocess.Popen(
         [*DDNN, *map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -117,10 +99,10 @@ def test_the_readmes_table_is_printed_in_its_own_format(place: Path) -> None:
     assert lines[-1][0] == "[]"
 
 
-def test_what_is_trained_is_not_trained_again(place: Path, digits: Path) -> None:
+def test_what_is_trained_is_not_trained_again(place: Path, mnist: Path) -> None:
     before = units(place)
     result = reproduce(
-        "--data", "mnist", "--path", digits, "--seeds", 1, "--epochs", 2, "--out", place,
+        "--data", "mnist", "--path", mnist, "--seeds", 1, "--epochs", 2, "--out", place,
         "--only", "table-1,figure-8", "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -140,10 +122,10 @@ def test_what_is_trained_is_not_trained_again(place: Path, digits: Path) -> None
     ],
 )
 def test_bad_input_is_one_line_before_any_training(
-    place: Path, digits: Path, arguments: list[str], message: str
+    place: Path, mnist: Path, arguments: list[str], message: str
 ) -> None:
     before = units(place)
-    result = reproduce("--data", "mnist", "--path", digits, "--epochs", 2, "--out", place, *arguments)
+    result = reproduce("--data", "mnist", "--path", mnist, "--epochs", 2, "--out", place, *arguments)
     assert result.returncode == 2
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
@@ -151,9 +133,9 @@ def test_bad_input_is_one_line_before_any_training(
     assert units(place) == before
 
 
-def test_a_directory_with_other_files_is_refused(digits: Path, tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_refused(mnist: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    result = reproduce("--data", "mnist", "--path", digits, "--quick", "--out", tmp_path)
+    result = reproduce("--data", "mnist", "--path", mnist, "--quick", "--out", tmp_path)
     assert result.returncode == 2
     assert "holds other files" in result.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
