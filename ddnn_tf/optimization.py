@@ -87,14 +87,10 @@ class Optimized:
         for layer in self._plain.layers:
             if not layer.weights:
                 continue
-            twin = trained[layer.name]
-            inner = getattr(twin, "layer", twin)
-            if inner is twin:
-                layer.set_weights(twin.get_weights())
-            else:
-                layer.kernel.assign(inner.kernel)
-                if layer.use_bias:
-                    layer.bias.assign(inner.bias)
+            # A wrapper's own layer holds a rounded tensor in place of its kernel: take the variables.
+            variables = {_short(weight.name): weight for weight in trained[layer.name].weights}
+            for weight in layer.weights:
+                weight.assign(variables[_short(weight.name)])
 
 
 def _is_float(layer: tf.keras.layers.Layer) -> bool:
@@ -121,3 +117,8 @@ def _toolkit() -> Any:
             "tensorflow-model-optimization is not installed: pip install 'ddnn_tf[optimization]'."
         ) from None
     return tensorflow_model_optimization
+
+
+def _short(name: str) -> str:
+    """`kernel` of `cloud/kernel:0`."""
+    return name.rsplit("/", 1)[-1].split(":")[0]
