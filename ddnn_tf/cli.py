@@ -337,8 +337,9 @@ def benchmark(
 
         ddnn benchmark runs/scenes.zip
     """
-    from ddnn_tf.export.benchmark import NOTE, benchmark_bundle
+    from ddnn_tf.export.benchmark import NOTE, benchmark_bundle, use_one_thread
 
+    use_one_thread()
     with _working() as report:
         timings = benchmark_bundle(bundle, report)
     if as_json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ddnn_tf.export.micro import run_in_child
 from ddnn_tf.export.pipeline import TARGETS, bundle_sections, received
 from ddnn_tf.sections import Arrays, Section
 
-__all__ = ["NOTE", "Timing", "benchmark_bundle", "macs"]
+__all__ = ["NOTE", "Timing", "benchmark", "benchmark_bundle", "macs", "use_one_thread"]
 
 NOTE = (
     "MACs: multiply-accumulates of a sample, of which binary ones have weights and inputs of one bit. lce is "
@@ -73,29 +73,55 @@ def benchmark_bundle(path: str | Path, report: Callable[[str], None] = lambda _:
         ImportError: An engine is not installed.
         ValueError: A damaged bundle.
     """
-    import tensorflow as tf
-
-    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
     bundle = read_bundle(path)
     data = bundle.source.load()
     sections = bundle_sections(bundle)
     images = data.images[np.resize(data.split["test"], _BATCH)]
-    inputs = received(bundle.topology, sections, images)
+    return benchmark(sections, bundle.artefacts, received(bundle.topology, sections, images), report)
+
+
+def benchmark(
+    sections: Mapping[str, Section],
+    artefacts: Sequence[Artefact],
+    inputs: Mapping[str, Arrays],
+    report: Callable[[str], None] = lambda _: None,
+) -> list[Timing]:
+    """Times the sections that have an artefact, on Keras and on the engines of their artefacts.
+
+    Args:
+        sections: The sections in Keras, by name.
+        artefacts: What to time.
+        inputs: What each section receives, 256 samples.
+        report: Is told what is being worked on.
+
+    Raises:
+        ImportError: An engine is not installed.
+    """
     found: list[Timing] = []
-    for name in dict.fromkeys(artefact.section for artefact in bundle.artefacts):
-        section = sections[name]
+    for name in dict.fromkeys(artefact.section for artefact in artefacts):
         report(f"{name}: keras")
-        rows = _timings(section, None, inputs[name], _keras(section))
-        for artefact in (each for each in bundle.artefacts if each.section == name):
+        rows = _timings(sections[name], None, inputs[name], _keras(sections[name]))
+        for artefact in (each for each in artefacts if each.section == name):
             report(f"{name}: {artefact.target}")
-            rows += _timings(section, artefact, inputs[name], _engine(artefact))
+            rows += _timings(sections[name], artefact, inputs[name], _engine(artefact))
         base = {row.batch: row.median_us for row in rows if row.engine == "tflite"}
         found += [
             replace(row, ratio=row.median_us / base[row.batch] if row.batch in base else None) for row in rows
         ]
     return found
+
+
+def use_one_thread() -> None:
+    """Lets TensorFlow use one thread; to be called before it computes anything.
+
+    Raises:
+        RuntimeError: It has computed already, with more.
+    """
+    import tensorflow as tf
+
+    if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def macs(section: Section) -> tuple[int, int]:
