@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ddnn_tf.communication import raw_bytes
 from ddnn_tf.evaluation.accuracy import Evaluation
 from ddnn_tf.evaluation.drawing import HATCHES, bars, canvas, colour, legend
 from ddnn_tf.evaluation.experiment import Experiment, Unit
@@ -44,14 +45,16 @@ def tables(experiment: Experiment) -> list[Table]:
             row[f"{name} %"] = percent([getattr(one, f"{name}_accuracy") for one in found])
         for tier in _TIERS:
             row[f"left at {tier} %"] = percent([one.exit_shares[tier] for one in found])
-        row["bytes"] = estimate([one.bytes_per_sample for one in found])
-        row["reduction"] = estimate([one.reduction for one in found])
+        cost = estimate([one.bytes_per_sample for one in found])
+        row["bytes"] = cost
+        row["reduction"] = raw_bytes(experiment.topology()) / cost.mean
         rows.append(row)
         links += _links(letter, found)
     notes = (
         "MP at the local exit, CC above; thresholds chosen together on validation data. The one device of "
-        "(d) is the best of its seed by individual accuracy. With two edges the surer one speaks for the "
-        "tier. Bytes per sample and device, over all links.",
+        "(d) is the best of its seed by individual accuracy on validation data. With two edges the surer "
+        "one speaks for the tier. Bytes per sample and device, over all links; the reduction is that of the "
+        "mean bytes.",
     )
     return [
         Table("edge", TITLE, rows, notes),
@@ -97,7 +100,11 @@ def _letters(experiment: Experiment) -> list[str]:
 
 
 def _of(experiment: Experiment, letter: str) -> list[Unit]:
-    best = {seed: experiment.worst_to_best(seed)[-1:] for seed in experiment.seeds} if letter == "d" else {}
-    return [
-        experiment.network(seed, configuration=letter, columns=best.get(seed)) for seed in experiment.seeds
-    ]
+    if letter != "d":
+        return [experiment.network(seed, configuration=letter) for seed in experiment.seeds]
+    found = []
+    for seed in experiment.seeds:
+        accuracy = experiment.individual_accuracy(seed, "validation")
+        best = max(range(experiment.devices), key=lambda device: accuracy[device])
+        found.append(experiment.network(seed, configuration=letter, columns=[best]))
+    return found

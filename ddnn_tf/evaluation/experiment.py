@@ -23,6 +23,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import ddnn_tf
+from ddnn_tf import aggregation, blocks, callbacks, network, training
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.datasets.files import read_npz, written_aside
 from ddnn_tf.evaluation.accuracy import (
@@ -69,6 +71,7 @@ class Unit:
         is_individual: Individual models instead of the network.
         options: How to train.
         missing: Sets of devices (of the network) without which the test samples are classified too.
+        samples: Number of training samples, to estimate the time; not part of its key.
     """
 
     title: str
@@ -79,6 +82,7 @@ class Unit:
     is_individual: bool
     options: TrainingOptions
     missing: tuple[tuple[int, ...], ...] = ()
+    samples: int = 0
 
     @functools.cached_property
     def key(self) -> str:
@@ -86,6 +90,8 @@ class Unit:
         content = {
             "format": _FORMAT,
             "version": ddnn_tf.__version__,
+            "tensorflow": tf.__version__,
+            "sources": _sources_digest(),
             "data": self.data_sha256,
             "columns": self.columns,
             "topology": self.topology.model_dump(mode="json"),
@@ -146,7 +152,7 @@ class Experiment:
         self._data: dict[int, MultiViewDataset] = {}
         self._digests: dict[int, str] = {}
         self._trained: dict[Unit, Trained] = {}
-        self._others: dict[DataSource, Experiment] = {}
+        self._others: dict[tuple[DataSource, int], Experiment] = {}
 
     def data(self, seed: int = 0) -> MultiViewDataset:
         """The data set, split with a seed."""
@@ -161,9 +167,10 @@ class Experiment:
 
     def with_source(self, source: DataSource, epochs: int) -> Experiment:
         """The same experiment on other data; it shares directory and seeds."""
-        if source not in self._others:
-            self._others[source] = Experiment(source, self.directory, seeds=len(self.seeds), epochs=epochs)
-        return self._others[source]
+        key = (source, epochs)
+        if key not in self._others:
+            self._others[key] = Experiment(source, self.directory, seeds=len(self.seeds), epochs=epochs)
+        return self._others[key]
 
     def topology(self, configuration: str = "c", devices: int | None = None, **options: Any) -> Topology:
         """A hierarchy of Figure 2 that fits the data; options as `Topology.figure_2`."""
@@ -217,8 +224,8 @@ class Experiment:
     def train(self, units: Sequence[Unit], workers: int | None = None) -> None:
         """Trains those of the units that are not trained yet, several at a time.
 
-        Each worker is a process with its share of the cores as TensorFlow threads. A unit that was
-        killed goes on from its last epoch. Progress is shown on a terminal.
+        Each worker is a process of its own, with its share of the cores as TensorFlow threads. A unit
+        that was killed goes on from its last epoch. Progress is shown on a terminal.
 
         Args:
             units: What to train; what occurs twice is trained once.
@@ -226,35 +233,45 @@ class Experiment:
 
         Raises:
             ValueError: A damaged file among the units.
+            OSError: A worker was killed.
         """
-        import joblib
+        from joblib import cpu_count
+        from joblib.externals.loky import ProcessPoolExecutor
+        from joblib.externals.loky.process_executor import BrokenProcessPool
 
         wanted = list(dict.fromkeys(units))
-        missing = [unit for unit in wanted if not self._file(unit).is_file()]
+        missing = [unit for unit in wanted if not self._is_trained(unit)]
         if not missing:
             return
-        cores = joblib.cpu_count()
+        cores = cpu_count()
         workers = min(workers or cores, len(missing))
         # The longest first, so that the cores come to an end together.
         missing.sort(key=_cost, reverse=True)
-        jobs = [
-            joblib.delayed(_train_unit)(unit, self.directory, max(1, cores // workers)) for unit in missing
-        ]
-        with (
-            _UnitsBar(done=len(wanted) - len(missing), todo=missing, workers=workers) as bar,
-            warnings.catch_warnings(),
-        ):
-            # TensorFlow's memory grows with every network; joblib then starts a worker anew and says so.
-            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-            parallel = joblib.Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
-            for key in parallel(jobs):
-                bar.advance(key)
+        executor = ProcessPoolExecutor(
+            workers, timeout=60, initializer=_use_threads, initargs=(max(1, cores // workers),)
+        )
+        try:
+            with (
+                _UnitsBar(done=len(wanted) - len(missing), todo=missing, workers=workers) as bar,
+                warnings.catch_warnings(),
+            ):
+                # TensorFlow's memory grows with every network; a worker is then started anew, with a warning.
+                warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+                running = [executor.submit(_train_unit, unit, self.directory) for unit in missing]
+                for done in as_completed(running):
+                    bar.advance(done.result())
+        except BrokenProcessPool:
+            raise OSError(
+                "A training process was killed, perhaps for lack of memory: give the same command again, it "
+                "goes on where it stopped."
+            ) from None
+        finally:
+            executor.shutdown(wait=True, kill_workers=True)
 
     def trained(self, unit: Unit) -> Trained:
         """What a unit's network answers; trains it, if need be."""
-        if unit not in self._trained:
-            if not self._file(unit).is_file():
-                self.train([unit])
+        if not self._is_trained(unit):
+            self.train([unit])
             self._trained[unit] = _read(self._file(unit), unit)
         return self._trained[unit]
 
@@ -287,16 +304,23 @@ class Experiment:
             thresholds = self.thresholds(unit)
         return measure(unit.topology, answers, self.labels(unit, part), thresholds)
 
-    def individual_accuracy(self, seed: int) -> tuple[float, ...]:
-        """Accuracy of every device alone on test samples; one that it does not see counts as wrong."""
+    def individual_accuracy(self, seed: int, part: str = "test") -> tuple[float, ...]:
+        """Accuracy of every device alone; a sample that it does not see counts as wrong."""
         unit = self.individual(seed)
-        present = self.data(seed).present("test")
-        return individual_accuracy(list(self.trained(unit).test.values()), self.labels(unit), present)
+        answers: Probabilities = getattr(self.trained(unit), part)
+        present = self.data(seed).present(part)
+        return individual_accuracy(list(answers.values()), self.labels(unit, part), present)
 
     def worst_to_best(self, seed: int) -> list[int]:
         """The devices in the order of Figures 8 and 10: by individual accuracy, the worst first."""
         accuracy = self.individual_accuracy(seed)
         return sorted(range(self.devices), key=lambda device: accuracy[device])
+
+    def _is_trained(self, unit: Unit) -> bool:
+        """Whether it is there, and can be read."""
+        if unit not in self._trained and self._file(unit).is_file():
+            self._trained[unit] = _read(self._file(unit), unit)
+        return unit in self._trained
 
     def _seeded(self, seed: int) -> DataSource:
         return self.source.model_copy(update={"seed": seed})
@@ -310,8 +334,9 @@ class Experiment:
         is_individual: bool = False,
         missing: tuple[tuple[int, ...], ...] = (),
     ) -> Unit:
+        data = self.data(seed)
         if seed not in self._digests:
-            self._digests[seed] = self.data(seed).digest()
+            self._digests[seed] = data.digest()
         options = TrainingOptions(epochs=self.epochs, seed=seed)
         return Unit(
             f"{title}, seed {seed}",
@@ -322,6 +347,7 @@ class Experiment:
             is_individual,
             options,
             missing,
+            len(data.split["train"]),
         )
 
     def _file(self, unit: Unit) -> Path:
@@ -339,15 +365,29 @@ def subsets(devices: int) -> list[tuple[int, ...]]:
 
 def _cost(unit: Unit) -> float:
     """Rough work of a training: the devices' share and the upper tiers' are about equal at six."""
-    return unit.options.epochs * (len(unit.columns) + (0 if unit.is_individual else 6))
+    height, width, _ = unit.topology.devices.image_shape
+    branches = len(unit.columns) + (0 if unit.is_individual else 6)
+    return unit.options.epochs * unit.samples * height * width * branches
 
 
-def _train_unit(unit: Unit, directory: Path, threads: int) -> str:
-    """Runs in a process of its own."""
+@functools.cache
+def _sources_digest() -> str:
+    """Of the modules that decide what a training gives: a change of them makes other units."""
+    content = hashlib.sha256()
+    for module in (aggregation, blocks, callbacks, network, training):
+        content.update(Path(str(module.__file__)).read_bytes())
+    return content.hexdigest()
+
+
+def _use_threads(threads: int) -> None:
+    """Prepares a worker, before TensorFlow computes anything there."""
     tf.get_logger().setLevel("ERROR")
-    if tf.config.threading.get_intra_op_parallelism_threads() != threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _train_unit(unit: Unit, directory: Path) -> str:
+    """Runs in a process of its own."""
     tf.keras.backend.clear_session()
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -393,7 +433,10 @@ def _read(file: Path, unit: Unit) -> Trained:
     tiers = unit.topology.device_names if unit.is_individual else unit.topology.exit_tiers
     groups = [*_PARTS, *(f"without {_set_name(missing)}" for missing in unit.missing)]
     keys = {f"{group}/{tier}": "class probabilities" for group in groups for tier in tiers}
-    arrays = read_npz(file, {"seconds": "time of training", **keys})
+    try:
+        arrays = read_npz(file, {"seconds": "time of training", **keys})
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}: remove it, and it is trained again.") from None
 
     def group(name: str) -> Probabilities:
         return {tier: arrays[f"{name}/{tier}"].astype(np.float64) for tier in tiers}

@@ -114,8 +114,12 @@ def _subsets(experiment: Experiment) -> Table:
             [sum(one.bytes_per_sample for one in found) / len(found) for found in by_seed]
         )
         rows.append(row)
+    complete = rows[-1]["failed"] == experiment.devices
     notes = (
         "Every set of failed devices, summarised by its size. With all failed the network knows nothing and "
-        "always gives the same answer. Bytes per sample and device as if the failed ones still sent.",
+        "always gives the same answer."
+        if complete
+        else "Every set of one or two failed devices, summarised by its size.",
+        "Bytes per sample and device as if the failed ones still sent.",
     )
     return Table("figure_10_subsets", "Beyond the paper: any devices failed at once", rows, notes)

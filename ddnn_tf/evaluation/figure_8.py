@@ -28,7 +28,7 @@ def first_units(experiment: Experiment) -> list[Unit]:
 def units(experiment: Experiment) -> list[Unit]:
     """A fresh network for each number of devices and seed."""
     numbers = range(1, experiment.devices + 1)
-    return [unit for number in numbers for unit in _with_devices(experiment, number)]
+    return [unit for number in numbers for unit in with_devices(experiment, number)]
 
 
 def tables(experiment: Experiment) -> list[Table]:
@@ -36,7 +36,7 @@ def tables(experiment: Experiment) -> list[Table]:
     printed = {row["devices"]: row for row in paper("figure_8_scaling")}
     rows: list[dict[str, Cell]] = []
     for number in range(1, experiment.devices + 1):
-        found = [experiment.measure(unit) for unit in _with_devices(experiment, number)]
+        found = [experiment.measure(unit) for unit in with_devices(experiment, number)]
         alone = [sorted(experiment.individual_accuracy(seed))[number - 1] for seed in experiment.seeds]
         row: dict[str, Cell] = {
             "devices": number,
@@ -74,7 +74,8 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     return {"figure_8": figure}
 
 
-def _with_devices(experiment: Experiment, number: int) -> list[Unit]:
+def with_devices(experiment: Experiment, number: int) -> list[Unit]:
+    """The networks of the worst devices, as many as asked for; one for each seed."""
     if number == experiment.devices:
         return [experiment.network(seed) for seed in experiment.seeds]
     return [

@@ -62,7 +62,8 @@ def tables(experiment: Experiment) -> list[Table]:
         )
     notes = (
         f"T lets {_SHARE:.0%} of the validation samples leave at the local exit; judged on test data. The "
-        "paper's bytes at 8 filters do not agree with its Eq. (1).",
+        "paper's bytes fit Eq. (1) with 64 positions a filter, not with the 256 of its Table II: they are "
+        "not comparable with ours.",
         "Device memory: binary weights at one bit, a 16-bit threshold and a direction bit for each filter, "
         "two 32-bit numbers for each class (figure_9.device_memory).",
     )

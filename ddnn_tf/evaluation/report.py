@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["to_html", "to_markdown", "write_report"]
 
 _LONG = 20
+_KINDS = ("png", "svg")
 _TITLE = "Distributed deep neural networks: the paper's evaluation, reproduced"
 
 
 def write_report(results: Results, directory: str | Path) -> Path:
-    """Writes all files of a report.
+    """Writes all files of a report, and removes the tables and figures of an earlier one.
 
     Args:
         results: What `reproduce` gave.
@@ -38,11 +39,17 @@ def write_report(results: Results, directory: str | Path) -> Path:
         The path of `report.html`, which is written last.
     """
     place = Path(directory)
+    tables = {f"{table.name}.csv" for section in results.sections for table in section.tables}
+    drawn = {f"{name}.{kind}" for section in results.sections for name in section.figures for kind in _KINDS}
+    for folder, kept in (("tables", tables), ("figures", drawn)):
+        for file in (place / folder).glob("*.*"):
+            if file.name not in kept:
+                file.unlink()
     for section in results.sections:
         for table in section.tables:
             _write(place / "tables" / f"{table.name}.csv", table.to_csv())
         for name, figure in section.figures.items():
-            for kind in ("png", "svg"):
+            for kind in _KINDS:
                 _write(place / "figures" / f"{name}.{kind}", _drawn(figure, kind))
     _write(place / "results.json", json.dumps(results.to_dict(), indent=1) + "\n")
     _write(place / "report.md", to_markdown(results))

@@ -108,6 +108,9 @@ def test_what_is_trained_is_not_trained_again(place: Path, mnist: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert set(json.loads(result.stdout)["tables"]) == {"table_1", "figure_8"}
     assert units(place) == before
+    # The report is the one asked for last, with nothing of another beside it.
+    assert {file.stem for file in (place / "tables").glob("*")} == {"table_1", "figure_8"}
+    assert {file.stem for file in (place / "figures").glob("*")} == {"table_1", "figure_8"}
 
 
 @pytest.mark.parametrize(

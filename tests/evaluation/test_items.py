@@ -44,6 +44,7 @@ class RandomAnswers(Experiment):
         super().__init__(DataSource(name="scenes"), directory, seeds=3, epochs=7)
         self._data = dict.fromkeys(self.seeds, data)
         self.asked: set[Unit] = set()
+        self._trained: dict[Unit, Trained] = {}
         self.changes: dict[str, object] = {}
 
     def train(self, units: Sequence[Unit], workers: int | None = None) -> None:
@@ -301,7 +302,7 @@ def test_pareto_front_is_chosen_on_validation(experiment: RandomAnswers) -> None
 
 def test_claims_are_decided_by_the_numbers(experiment: RandomAnswers) -> None:
     (table,) = claims.tables(experiment)
-    assert [row["holds here"] for row in table.rows][-1] == "no"  # 64 bytes of raw image
+    assert [row["holds (means)"] for row in table.rows][-1] == "no"  # 64 bytes of raw image
     labels = experiment.data().targets("test")
     right = np.eye(2)[labels] * 0.98 + 0.01
     for unit in table_1.units(experiment):
@@ -310,8 +311,8 @@ def test_claims_are_decided_by_the_numbers(experiment: RandomAnswers) -> None:
                 right if unit == experiment.network(unit.source.seed) else 0.5
             )
     (table,) = claims.tables(experiment)
-    assert table.rows[0]["holds here"] == "yes"
-    assert "MP-CC 100.0 %" in str(table.rows[0]["numbers"])
+    assert table.rows[0]["holds (means)"] == "yes"
+    assert "MP-CC 100 ± 0 %" in str(table.rows[0]["numbers"])
 
 
 def test_units_are_addressed_by_content(experiment: RandomAnswers) -> None:
