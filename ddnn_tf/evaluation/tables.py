@@ -17,6 +17,9 @@ from typing import Any
 
 __all__ = ["Cell", "Estimate", "Table", "estimate", "mean", "percent"]
 
+_NOTHING = 1e-9
+"""Less is the rounding of a mean."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -162,4 +165,6 @@ def _number(value: float) -> str:
     if value == round(value):
         return str(round(value))
     size = abs(value)
+    if size < _NOTHING:
+        return "0"
     return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"

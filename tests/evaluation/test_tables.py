@@ -19,6 +19,7 @@ def test_interval_is_students_t() -> None:
     assert found.half_width == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
     assert estimate([0.5]) == Estimate(0.5, None)
     assert str(percent([0.943, 0.943])) == "94.3 ± 0"
+    assert str(Estimate(-3.7e-15, 1.45)) == "0 ± 1.45"
     with pytest.raises(ValueError, match="at least one number"):
         estimate([])
     with pytest.raises(ValueError, match="no such exit"):
