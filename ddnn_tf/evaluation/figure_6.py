@@ -5,6 +5,7 @@ Source: Teerapittayanon et al. 2017, Section IV-A, Figure 6 (a picture only: no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
         )  # fmt: skip
         below += heights
     axes.set_xticks(range(len(rows)))
-    axes.set_ylim(top=1.22 * below.max())
-    legend(axes, columns=min(4, len(tables[0].columns) - 1))
+    series = len(tables[0].columns) - 1
+    axes.set_ylim(top=(1.1 + 0.1 * math.ceil(series / 4)) * below.max())
+    legend(axes, columns=min(4, series))
     return {"figure_6": figure}
