@@ -37,7 +37,16 @@ _HOME = {
     "BatchStatistics": "callbacks",
     "evaluate": "evaluation",
 }
-_MODULES = frozenset(_HOME.values()) | {"aggregation", "communication", "runs", "cli"}
+_MODULES = frozenset(_HOME.values()) | {
+    "aggregation",
+    "bundle",
+    "cli",
+    "communication",
+    "folding",
+    "optimization",
+    "runs",
+    "sections",
+}
 
 __all__ = ["__version__", *_HOME]
 
