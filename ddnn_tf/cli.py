@@ -302,8 +302,14 @@ def export(
     with _working() as report:
         bundle = export_run(run, out, targets=_names(target), sections=_names(section), report=report)
     _verification(list(bundle.verification), as_json)
-    if not as_json:
-        print(f"The bundle is {out}.")
+    if as_json:
+        return
+    for artefact in bundle.artefacts:
+        if artefact.target == "lce":
+            real = [f"{name} ({why})" for name, why in artefact.details["real_valued_layers"].items()]
+            binary = ", ".join(artefact.details["binary_layers"]) or "none"
+            print(f"{artefact.section} in lce: binary {binary}; real-valued {', '.join(real) or 'none'}.")
+    print(f"The bundle is {out}; its manifest lists the operators of every artefact.")
 
 
 @app.command()

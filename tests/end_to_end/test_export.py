@@ -48,6 +48,16 @@ def bundle(run: Path) -> Path:
     return place
 
 
+def test_lce_names_what_is_binary_and_what_is_not(run: Path) -> None:
+    place = run.parent / "lce"
+    result = ddnn("export", run, "--out", place, "--target", "lce", "--section", "device_1")
+    assert result.returncode == 0, result.stderr
+    line = "device_1 in lce: binary device_1_exit_dense; real-valued device_1_convp_0_conv (takes pixels)."
+    assert line in result.stdout
+    manifest = json.loads((place / "manifest.json").read_text())
+    assert "LceBconv2d" in manifest["artefacts"][0]["details"]["operators"]
+
+
 def test_verify_runs_every_artefact_again(bundle: Path) -> None:
     result = ddnn("verify", bundle)
     assert result.returncode == 0, result.stderr
