@@ -390,6 +390,8 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         if code == _INTERRUPTED:
             _fail("interrupted", code)
+        if code:
+            sys.exit(code)
     except TyperException as error:
         _fail(f"{error.format_message()} (see --help)")
     except (ValueError, TypeError, OSError, ImportError) as error:

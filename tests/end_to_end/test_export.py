@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from ddnn_tf.bundle import read_bundle, write_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +66,18 @@ def test_verify_runs_every_artefact_again(bundle: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "micro-int16" in result.stdout
     assert "NO" not in result.stdout
+
+
+def test_an_artefact_of_another_device_fails_the_verification(bundle: Path, run: Path) -> None:
+    whole = read_bundle(bundle)
+    by_section = {each.section: each for each in whole.artefacts if each.target == "tflite"}
+    content = by_section["device_1"].content.replace(b"device_1", b"device_0")
+    swapped = replace(by_section["device_0"], files={"tflite.tflite": content})
+    place = run.parent / "swapped.zip"
+    write_bundle(replace(whole, artefacts=[swapped, by_section["cloud"]]), place)
+    result = ddnn("verify", place, "--json")
+    assert result.returncode == 1, result.stderr
+    assert [record["passed"] for record in json.loads(result.stdout)] == [False, True]
 
 
 def test_benchmark_compares_the_engines(bundle: Path) -> None:
