@@ -43,6 +43,8 @@ _MODULES = frozenset(_HOME.values()) | {
     "cli",
     "communication",
     "folding",
+    "frames",
+    "integers",
     "optimization",
     "runs",
     "sections",

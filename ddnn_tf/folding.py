@@ -1,201 +1,487 @@
-"""A binary device section as exact integer arithmetic: batch norm and sign folded to thresholds.
+"""Folds a trained Keras or Larq model into exact integer arithmetic (`integers`).
 
-With integer-valued pixels 0..255 and weights of -1 and +1, a convolution gives integers, its pool
-too, and a feature bit is a comparison of that integer v with a constant of its filter:
+The comparison of a sum with a threshold must fall as it does in Keras, also for a sum that batch norm
+maps to about zero and whose side rounding decides. So the thresholds are not computed from the formula
+of batch norm: the trained layers themselves are asked, and since each is monotone, a bisection over the
+integers finds where their answer turns.
 
-    rising filter (gamma > 0)     bit = v >= threshold
-    falling filter (gamma < 0)    bit = v <= threshold
+Pixels go in as 0..255. They must not be scaled to 0..1: in float32 the sums would then be rounded, and
+bits near a threshold flip. A scale that is a power of two, and a whole offset, are exact and fold too.
 
-The comparison must fall as it does in Keras, also for an integer that batch norm maps to about zero
-and whose side rounding decides. So the thresholds are not computed from the formula of batch norm:
-the trained layers themselves are evaluated at every integer that the convolution can reach. Pixels
-must not be scaled to 0..1: in float32 the sums would then be rounded, and bits near a threshold flip.
+    >>> network = fold(sections["device_0"].model)
+    >>> network.run(images)     # images (samples, height, width, channels) uint8
 
-    >>> folded = fold(sections["device_0"], topology)
-    >>> bits, vectors = folded.run(images)     # images (samples, height, width, channels) uint8
-
-The exit's batch norm stays a scale and an offset for each class, on the integer sum of its FC block.
+Layers that fold, in a chain: QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs (as
+layers, activations or input quantizers), Flatten, Rescaling of the pixels, Dropout (nothing at
+inference), and a Softmax at the end, which is left off.
 
 Source: Teerapittayanon et al. 2017, Section III-A, Figure 3; the folding is ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import larq as lq
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ddnn_tf.sections import Section
-from ddnn_tf.topology import Topology
+from ddnn_tf.blocks import PaddedMaxPool2D
+from ddnn_tf.integers import HIGHEST_PIXEL, IntegerNetwork, Output, Pool, Shape, Sign, Stage, Window
 
-__all__ = ["FoldedBlock", "FoldedDevice", "FoldedExit", "affine", "fold", "fold_sign", "signs"]
+__all__ = ["affine", "fold", "fold_sign", "signs"]
 
-_HIGHEST_PIXEL = 255
+_EXACT = 1 << 24
+_PROBES = np.array([-2, -1, -1e-3, 0, 1e-3, 1, 2], dtype=np.float32)
 
-
-@dataclass(frozen=True)
-class FoldedBlock:
-    """A binary ConvP block in integers.
-
-    Attributes:
-        weights: `(3, 3, channels, filters)` int8, -1 or +1.
-        padding: What surrounds the input of the convolution: 0 round pixels, +1 round feature bits.
-        thresholds: `(filters,)` int32.
-        rising: `(filters,)` bool: the bit is set from the threshold on upwards, else downwards.
-    """
-
-    weights: NDArray[np.int8]
-    padding: int
-    thresholds: NDArray[np.int32]
-    rising: NDArray[np.bool_]
-
-    def run(self, inputs: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Integers `(samples, h, w, channels)` to bits `(samples, ceil(h / 2), ceil(w / 2), filters)`."""
-        pooled = _pool(_convolve(inputs, self.weights, self.padding))
-        return np.where(self.rising, pooled >= self.thresholds, pooled <= self.thresholds)
+Function = Callable[[tf.Tensor], tf.Tensor]
 
 
-@dataclass(frozen=True)
-class FoldedExit:
-    """A binary FC block before an exit: an integer sum for each class, scaled and shifted.
-
-    Attributes:
-        weights: `(features, classes)` int8, -1 or +1; features in the order height, width, filter.
-        scale: `(classes,)` float32.
-        offset: `(classes,)` float32.
-    """
-
-    weights: NDArray[np.int8]
-    scale: NDArray[np.float32]
-    offset: NDArray[np.float32]
-
-    def sums(self, bits: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """The integer sums `(samples, classes)` of feature bits `(samples, ...)`."""
-        signs = np.where(bits.reshape(len(bits), -1), 1, -1).astype(np.int32)
-        return signs @ self.weights.astype(np.int32)
-
-    def run(self, bits: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Class vectors `(samples, classes)` float32."""
-        return self.sums(bits).astype(np.float32) * self.scale + self.offset
-
-
-@dataclass(frozen=True)
-class FoldedDevice:
-    """A binary device section.
-
-    Attributes:
-        image_shape: `(height, width, channels)` of its pixels.
-        blocks: Its ConvP blocks.
-        exit: Its exit block.
-    """
-
-    image_shape: tuple[int, int, int]
-    blocks: tuple[FoldedBlock, ...]
-    exit: FoldedExit
-
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Runs it in integers.
-
-        Args:
-            images: `(samples, height, width, channels)` uint8.
-
-        Returns:
-            Feature bits `(samples, height, width, filters)` and class vectors `(samples, classes)`.
-
-        Raises:
-            ValueError: Images of another shape or type.
-        """
-        if images.shape[1:] != self.image_shape or images.dtype != np.uint8:
-            raise ValueError(
-                f"Expected `images` to be (samples, {', '.join(map(str, self.image_shape))}) uint8, but got "
-                f"{images.shape} {images.dtype}."
-            )
-        values = images.astype(np.int32)
-        for block in self.blocks:
-            bits = block.run(values)
-            values = np.where(bits, 1, -1).astype(np.int32)
-        return bits, self.exit.run(bits)
-
-
-def fold(section: Section, topology: Topology) -> FoldedDevice:
-    """Folds a device section with binary blocks.
+def fold(model: tf.keras.Model) -> IntegerNetwork:
+    """Folds a model.
 
     Args:
-        section: A section `device_<n>` of `sections.cut`.
-        topology: Its topology.
+        model: A chain of layers with one input. Its outputs may be a dictionary, of bits and numbers along
+            the chain; a single output is named `output`. If the first layer binarizes its input, the
+            network's input is bits.
 
     Raises:
-        ValueError: A section of another tier, or devices that are not binary.
+        ValueError: A layer that cannot be computed exactly in integers, by name, with the reason.
     """
-    devices = topology.devices
-    if section.tier != "device":
-        raise ValueError(f"Expected a device section, but got '{section.name}'.")
-    if devices.precision != "binary":
-        raise ValueError("'devices.precision' is 'float': only binary devices fold to integers.")
-    layers = {layer.name: layer for layer in section.model.layers}
-    blocks = []
-    for number in range(devices.blocks):
-        name = f"{section.name}_convp_{number}"
-        weights = signs(layers[f"{name}_conv"])
-        fan_in = int(np.prod(weights.shape[:3]))
-        reach = fan_in * (_HIGHEST_PIXEL if number == 0 else 1)
-        thresholds, rising = fold_sign(layers[f"{name}_norm"], layers[f"{name}_sign"], reach)
-        blocks.append(FoldedBlock(weights, 0 if number == 0 else 1, thresholds, rising))
-    scale, offset = affine(layers[f"{section.name}_exit_norm"])
-    exit_ = FoldedExit(signs(layers[f"{section.name}_exit_dense"]), scale, offset)
-    return FoldedDevice(devices.image_shape, tuple(blocks), exit_)
+    folder = _Folder(model)
+    for layer in _chain(model):
+        folder.add(layer)
+    return folder.finish()
 
 
 def signs(layer: tf.keras.layers.Layer) -> NDArray[np.int8]:
-    """The binary weights of a layer, 0 counting as +1, as Larq's sign does."""
-    return np.where(layer.kernel.numpy() >= 0, 1, -1).astype(np.int8)
+    """The binary weights of a layer, as its quantizer gives them.
+
+    Raises:
+        ValueError: They are not -1 and +1.
+    """
+    quantizer = getattr(layer, "kernel_quantizer", None)
+    kernel = layer.kernel.numpy()
+    values = kernel if quantizer is None else np.asarray(quantizer(tf.constant(kernel)))
+    if not np.isin(values, (-1, 1)).all():
+        raise ValueError(
+            f"The weights of '{layer.name}' are not -1 and +1: only binary weights fold to integers "
+            "(kernel_quantizer='ste_sign')."
+        )
+    return values.astype(np.int8)
 
 
 def fold_sign(
-    norm: tf.keras.layers.Layer, sign: tf.keras.layers.Layer, reach: int
+    norm: tf.keras.layers.Layer, sign: Function, reach: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Threshold and direction of each filter, from the layers' answer to every integer within reach."""
-    values = np.arange(-reach, reach + 1, dtype=np.int32)
-    filters = norm.gamma.shape[0]
-    shape = (1, len(values), 1, filters) if norm.input_spec.ndim == 4 else (len(values), filters)
-    column = np.repeat(values, filters).reshape(shape).astype(np.float32)
-    bits = sign(norm(column, training=False)).numpy().reshape(len(values), filters) > 0
-    rising = bits[-1] >= bits[0]
-    counts = bits.sum(axis=0)
-    # As many bits are set as integers stand on the threshold's side; none or all, and it lies outside.
-    thresholds = np.where(rising, reach + 1 - counts, counts - 1 - reach).astype(np.int32)
-    expected = np.where(rising, values[:, None] >= thresholds, values[:, None] <= thresholds)
-    if not np.array_equal(expected, bits):
-        raise ArithmeticError(f"The batch norm '{norm.name}' is not monotone: its statistics are not finite.")
-    return thresholds, rising
+    """Threshold and direction of each filter of a batch norm and a sign.
+
+    Args:
+        norm: The batch norm.
+        sign: The sign.
+        reach: The largest sum.
+
+    Returns:
+        `(filters,)` int32 and `(filters,)` bool. A filter that is always or never set is rising, with a
+        threshold at or above the reach.
+
+    Raises:
+        ValueError: The batch norm's weights are not finite.
+    """
+    found = _search(_answer(_norm_function(norm), sign), norm.moving_mean.shape[0], reach)
+    return found.thresholds, found.rising
 
 
 def affine(norm: tf.keras.layers.Layer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Batch norm as scale and offset, in float32 and in TensorFlow's order of operations."""
-    gamma, beta, mean, variance = (tf.constant(weight) for weight in norm.get_weights())
-    scale = tf.math.rsqrt(variance + norm.epsilon) * gamma
-    return scale.numpy(), (beta - mean * scale).numpy()
+    moving = (norm.moving_mean, norm.moving_variance)
+    mean, variance = (tf.constant(weight.numpy()) for weight in moving)
+    scale = tf.math.rsqrt(variance + norm.epsilon)
+    if norm.gamma is not None:
+        scale *= norm.gamma
+    offset = -mean * scale if norm.beta is None else norm.beta - mean * scale
+    return scale.numpy(), offset.numpy()
 
 
-def _convolve(inputs: NDArray[np.int32], weights: NDArray[np.int8], padding: int) -> NDArray[np.int32]:
-    height, width = inputs.shape[1:3]
-    padded = np.pad(inputs, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=padding)
-    total: Any = 0
-    for y in range(3):
-        for x in range(3):
-            window = padded[:, y : y + height, x : x + width]
-            total = total + np.tensordot(window, weights[y, x].astype(np.int32), axes=1)
-    return total
+@dataclass
+class _Pointwise:
+    """Something applied to each filter alone, on `(..., filters)`."""
+
+    call: Function
+    filters: int
+    name: str
+    step: tuple[NDArray[np.float32] | None, NDArray[np.float32]] | None = None
+    falling: NDArray[np.bool_] | None = None
 
 
-def _pool(inputs: NDArray[np.int32]) -> NDArray[np.int32]:
-    """3x3, stride 2, the border mirrored, as `blocks.PaddedMaxPool2D`."""
-    padded = np.pad(inputs, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
-    rows, columns = ((size + 1) // 2 for size in inputs.shape[1:3])
-    windows = [
-        padded[:, y : y + 2 * rows - 1 : 2, x : x + 2 * columns - 1 : 2] for y in range(3) for x in range(3)
-    ]
-    return np.max(windows, axis=0)
+@dataclass
+class _Pooling:
+    """A pool that waits for the sign behind it."""
+
+    window: Window
+    name: str
+
+
+@dataclass
+class _Folder:
+    """Walks down the chain; what stands between a stage's sums (or bits) and the next sign is `waiting`."""
+
+    model: tf.keras.Model
+    shape: tuple[int, ...] = ()
+    stages: list[Stage] = field(default_factory=list)
+    waiting: list[_Pointwise | _Pooling] = field(default_factory=list)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    is_binary: bool = False
+    scale: float = 1.0
+    offset: int = 0
+    is_over: bool = False
+
+    def __post_init__(self) -> None:
+        self.shape = tuple(self.model.input_shape[1:])
+        if len(self.shape) == 1:
+            self.shape = (1, 1, *self.shape)
+        if len(self.shape) != 3 or None in self.shape:
+            raise ValueError(
+                f"Expected an input of (height, width, channels) or (features,), but '{self.model.name}' "
+                f"takes {self.model.input_shape[1:]}."
+            )
+        self.input_shape: Shape = self.shape
+        self.current: Shape = self.shape
+        self.flat = False
+
+    def add(self, layer: tf.keras.layers.Layer) -> None:
+        """The next layer."""
+        layers = tf.keras.layers
+        if self.is_over:
+            raise ValueError(f"'{layer.name}' follows a softmax, which can only stand at the end.")
+        if isinstance(layer, (layers.InputLayer, layers.Dropout)):
+            pass
+        elif isinstance(layer, layers.Rescaling):
+            self._rescale(layer)
+        elif _is_exactly(layer, lq.layers.QuantConv2D, layers.Conv2D):
+            self._weigh(layer, _convolution(layer, self.current))
+        elif _is_exactly(layer, lq.layers.QuantDense, layers.Dense):
+            self._weigh(layer, Stage(signs(layer)[None, None], is_dense=True))
+        elif isinstance(layer, (layers.MaxPooling2D, PaddedMaxPool2D)):
+            self._pool(layer)
+        elif isinstance(layer, layers.BatchNormalization):
+            self._point(layer.name, _norm(layer))
+        elif isinstance(layer, layers.Flatten):
+            self.flat = True
+        elif isinstance(layer, layers.Softmax):
+            self._end(layer.name)
+        elif isinstance(layer, layers.Activation):
+            self._activate(layer.activation, layer.name)
+        elif isinstance(layer, lq.quantizers.Quantizer):
+            self._activate(layer, layer.name)
+        else:
+            raise ValueError(
+                f"'{layer.name}' is a {type(layer).__name__}, which does not fold to integers; these do: "
+                "QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs, Flatten."
+            )
+        for name, tensor in _outputs(self.model).items():
+            if any(tensor is output for output in tf.nest.flatten(layer.output)):
+                self._give(name)
+
+    def finish(self) -> IntegerNetwork:
+        """The whole network."""
+        missing = [name for name in _outputs(self.model) if name not in self.outputs]
+        if missing:
+            raise ValueError(f"The output '{missing[0]}' of '{self.model.name}' does not lie along its chain.")
+        return IntegerNetwork(self.input_shape, self.is_binary, tuple(self.stages), self.outputs)
+
+    def _rescale(self, layer: tf.keras.layers.Layer) -> None:
+        if np.size(layer.scale) != 1 or np.size(layer.offset) != 1:
+            raise ValueError(f"'{layer.name}' scales each channel in its own way, which does not fold.")
+        scale, offset = float(np.squeeze(layer.scale)), float(np.squeeze(layer.offset))
+        if self.stages or self.waiting or self.scale != 1 or self.offset:
+            raise ValueError(f"'{layer.name}' rescales what are no pixels: leave the scaling to a batch norm.")
+        mantissa = math.frexp(scale)[0] if math.isfinite(scale) else 0.0
+        if mantissa != 0.5 or not (offset / scale).is_integer() or abs(offset / scale) > _EXACT >> 8:
+            raise ValueError(
+                f"'{layer.name}' scales pixels by {scale:g} and shifts them by {offset:g}, which is not exact "
+                "in integers: take pixels as 0..255 (batch normalization absorbs the scale), or a scale that "
+                "is a power of two, such as 1/128, and an offset that is a multiple of it."
+            )
+        self.scale, self.offset = scale, int(offset / scale)
+
+    def _weigh(self, layer: tf.keras.layers.Layer, stage: Stage) -> None:
+        """A layer with weights."""
+        quantizer = getattr(layer, "input_quantizer", None)
+        if self.stages or self.waiting or quantizer is None:
+            if quantizer is not None:
+                self._activate(quantizer, f"{layer.name}, input_quantizer")
+            elif self.waiting or (self.stages and self.stages[-1].sign is None):
+                raise ValueError(
+                    f"'{layer.name}' takes numbers that are no bits: give it input_quantizer='ste_sign', or "
+                    "put a sign before it."
+                )
+        elif (self.scale, self.offset) != (1.0, 0):
+            raise ValueError(f"'{layer.name}' binarizes scaled pixels: leave the scaling out.")
+        else:
+            _check_sign(quantizer, f"{layer.name}, input_quantizer")
+            self.is_binary = True
+        if not self.stages and not self.is_binary:
+            padding = stage.padding / self.scale - self.offset
+            if not padding.is_integer() or abs(padding) > _EXACT >> 8:
+                raise ValueError(
+                    f"'{layer.name}' pads with {stage.padding}, which no whole pixel stands for: set "
+                    "pad_values to a pixel's value."
+                )
+            stage = replace(stage, padding=int(padding))
+        elif stage.padding not in (-1, 0, 1):
+            raise ValueError(f"'{layer.name}' pads bits with {stage.padding}: set pad_values to -1, 0 or 1.")
+        if len(self.current) == 3 and self.flat and not stage.is_dense:
+            raise ValueError(f"'{layer.name}' convolves what was flattened.")
+        if not self.flat and stage.is_dense and self.current[:2] != (1, 1):
+            raise ValueError(f"'{layer.name}' is dense on an image: put a Flatten before it.")
+        highest = 1 if self.stages or self.is_binary else HIGHEST_PIXEL + abs(self.offset)
+        if stage.reach(highest) >= _EXACT:
+            raise ValueError(
+                f"'{layer.name}' has sums up to {stage.reach(highest)}: from 2^24 on Keras's float32 is not exact."
+            )
+        self.stages.append(stage)
+        self.current = stage.gives(self.current)
+        self.flat = stage.is_dense
+        if len(self.stages) == 1 and (self.scale, self.offset) != (1.0, 0):
+            total = stage.weights.astype(np.float32).sum(axis=(0, 1, 2))
+            offsets = np.float32(self.offset) * total
+            scales = np.full(stage.filters, self.scale, np.float32)
+            step = (scales, offsets * np.float32(self.scale))
+            self.waiting.append(
+                _Pointwise(lambda x: (x + offsets) * self.scale, stage.filters, layer.name, step)
+            )
+        if layer.use_bias:
+            bias = layer.bias.numpy()
+            _check_finite(layer.name, [bias])
+            self.waiting.append(_Pointwise(lambda x: x + bias, stage.filters, layer.name, (None, bias)))
+        if layer.activation is not None and layer.activation is not tf.keras.activations.linear:
+            self._activate(layer.activation, f"{layer.name}, activation")
+
+    def _pool(self, layer: tf.keras.layers.Layer) -> None:
+        if not self.stages or self.flat:
+            raise ValueError(f"'{layer.name}' pools no feature map: only what a QuantConv2D gives is pooled.")
+        window = _pool_window(layer, self.current)
+        self.current = (*window.positions(*self.current[:2]), self.current[2])
+        self.waiting.append(_Pooling(window, layer.name))
+        if self.stages[-1].sign is not None and len(self.waiting) == 1:
+            self._resolve(tf.identity)
+
+    def _point(self, name: str, one: _Pointwise) -> None:
+        if not self.stages:
+            raise ValueError(f"'{name}' normalizes the input itself: put it behind the first layer with weights.")
+        if one.filters != self.stages[-1].filters:
+            raise ValueError(f"'{name}' normalizes what was flattened: put it before the Flatten.")
+        self.waiting.append(one)
+
+    def _activate(self, function: Function, name: str) -> None:
+        if function is tf.keras.activations.linear:
+            return
+        if function is tf.keras.activations.softmax:
+            self._end(name)
+            return
+        if not self.stages:
+            raise ValueError(f"'{name}' comes before the first layer with weights.")
+        _check_sign(function, name)
+        self._resolve(function)
+
+    def _end(self, name: str) -> None:
+        warnings.warn(
+            f"The softmax '{name}' is left off: the exported network gives what goes into it.", stacklevel=5
+        )
+        self.is_over = True
+
+    def _resolve(self, sign: Function) -> None:
+        """A sign: what waits becomes thresholds, and the direction of each pool."""
+        stage = self.stages[-1]
+        filters = stage.filters
+        points = [one for one in self.waiting if isinstance(one, _Pointwise)]
+
+        def through(values: tf.Tensor) -> tf.Tensor:
+            for one in points:
+                values = one.call(values)
+            return values
+
+        falling = np.zeros(filters, bool)
+        pools = []
+        for one in reversed(self.waiting):
+            if isinstance(one, _Pooling):
+                pools.append(Pool(one.window, ~falling))
+            elif one.falling is not None:
+                falling ^= one.falling
+        highest = HIGHEST_PIXEL if len(self.stages) == 1 and not self.is_binary else 1
+        answer, reach = _answer(through, sign), stage.reach(highest)
+        if stage.sign is None:
+            stage = replace(stage, sign=_search(answer, filters, reach))
+        elif points:
+            stage = _turned(stage, stage.sign, answer, reach)
+        self.stages[-1] = replace(stage, pools=(*stage.pools, *pools[::-1]))
+        self.waiting = []
+
+    def _give(self, name: str) -> None:
+        """What the chain holds now is an output."""
+        if not self.stages:
+            raise ValueError(f"The output '{name}' is the input itself.")
+        stage = self.stages[-1]
+        if self.waiting or stage.sign is None:
+            pooling = next((one for one in self.waiting if isinstance(one, _Pooling)), None)
+            if pooling is not None or stage.sign is not None:
+                last = pooling.name if pooling is not None else self.waiting[-1].name
+                raise ValueError(
+                    f"The output '{name}' is numbers behind '{last}': only bits are pooled, and numbers come "
+                    "straight from a QuantConv2D or QuantDense and its batch norm. Put a sign behind it."
+                )
+            steps = [one.step for one in self.waiting if isinstance(one, _Pointwise)]
+            self.stages[-1] = replace(stage, steps=tuple(step for step in steps if step is not None))
+        shape = (int(np.prod(self.current)),) if self.flat else self.current
+        self.outputs[name] = Output(len(self.stages) - 1, shape)
+
+
+def _chain(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """The layers from the input on, each taking what the one before gives."""
+    inputs = tf.nest.flatten(model.inputs)
+    if len(inputs) != 1:
+        raise ValueError(f"Expected a model with one input, but '{model.name}' has {len(inputs)}.")
+    tensor, found = inputs[0], []
+    while True:
+        takers = [
+            (layer, node.outputs)
+            for layer in model.layers
+            for node in layer.inbound_nodes
+            if any(tensor is given for given in tf.nest.flatten(node.input_tensors))
+            and not isinstance(layer, tf.keras.layers.InputLayer)
+        ]
+        if not takers:
+            return found
+        if len(takers) > 1:
+            names = " and ".join(f"'{layer.name}'" for layer, _ in takers)
+            raise ValueError(f"'{model.name}' branches to {names}: only a chain of layers folds to integers.")
+        layer, given = takers[0]
+        found.append(layer)
+        tensor = tf.nest.flatten(given)[0]
+
+
+def _outputs(model: tf.keras.Model) -> dict[str, tf.Tensor]:
+    output = model.output
+    if isinstance(output, dict):
+        return output
+    if isinstance(output, (list, tuple)):
+        return dict(zip(model.output_names, output, strict=True))
+    return {"output": output}
+
+
+def _is_exactly(layer: tf.keras.layers.Layer, *kinds: type) -> bool:
+    """Not a subclass: that may compute anything (a depthwise convolution is a Conv2D too)."""
+    return type(layer) in kinds
+
+
+def _convolution(layer: tf.keras.layers.Layer, shape: Shape) -> Stage:
+    if layer.data_format != "channels_last" or layer.dilation_rate != (1, 1) or layer.groups != 1:
+        raise ValueError(
+            f"'{layer.name}' has dilation_rate {layer.dilation_rate}, groups {layer.groups} and data_format "
+            f"'{layer.data_format}': only (1, 1), 1 and 'channels_last' fold."
+        )
+    weights = signs(layer)
+    padding = getattr(layer, "pad_values", 0.0)
+    if not float(padding).is_integer():
+        raise ValueError(f"'{layer.name}' pads with {padding}: set pad_values to a whole number.")
+    return Stage(weights, window=_window(layer, layer.kernel_size, shape), padding=int(padding))
+
+
+def _window(layer: tf.keras.layers.Layer, size: Sequence[int], shape: Shape) -> Window:
+    strides = (layer.strides[0], layer.strides[1])
+    margins = []
+    for extent, length, step in zip(shape[:2], size, strides, strict=True):
+        if layer.padding == "valid":
+            if extent < length:
+                raise ValueError(f"'{layer.name}' is larger than what it moves over ({length} > {extent}).")
+            margins.append((0, 0))
+        else:
+            missing = max((-(-extent // step) - 1) * step + length - extent, 0)
+            margins.append((missing // 2, missing - missing // 2))
+    return Window((size[0], size[1]), strides, (margins[0], margins[1]))
+
+
+def _pool_window(layer: tf.keras.layers.Layer, shape: Shape) -> Window:
+    if isinstance(layer, PaddedMaxPool2D):
+        below, right = (size % 2 for size in shape[:2])
+        return Window((3, 3), (2, 2), ((1, below), (1, right)))
+    if layer.data_format != "channels_last":
+        raise ValueError(f"'{layer.name}' has data_format '{layer.data_format}': only 'channels_last' folds.")
+    return _window(layer, layer.pool_size, shape)
+
+
+def _norm(layer: tf.keras.layers.Layer) -> _Pointwise:
+    if tuple(layer.axis) not in ((-1,), (layer.input_spec.ndim - 1,)):
+        raise ValueError(f"'{layer.name}' normalizes axis {list(layer.axis)}: only the last one folds.")
+    gamma = None if layer.gamma is None else layer.gamma.numpy()
+    filters = layer.moving_mean.shape[0]
+    falling = np.zeros(filters, bool) if gamma is None else gamma < 0
+    return _Pointwise(_norm_function(layer), filters, layer.name, affine(layer), falling)
+
+
+def _norm_function(layer: tf.keras.layers.Layer) -> Function:
+    _check_finite(layer.name, layer.get_weights())
+    shape = (1, 1, 1, -1) if layer.input_spec.ndim == 4 else (1, -1)
+    return lambda values: layer(tf.reshape(values, shape), training=False)
+
+
+def _check_finite(name: str, weights: Sequence[NDArray[Any]]) -> None:
+    if not all(np.isfinite(weight).all() for weight in weights):
+        raise ValueError(f"'{name}' has weights that are not finite: the training went wrong.")
+
+
+def _check_sign(function: Function, name: str) -> None:
+    """That it is a sign: -1 below zero, +1 above."""
+    found = np.asarray(function(tf.constant(_PROBES)))
+    if not np.array_equal(np.delete(found, 3), np.sign(np.delete(_PROBES, 3))) or abs(found[3]) != 1:
+        called = getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)
+        raise ValueError(f"'{name}' ({called}) is no sign: only signs fold to bits ('ste_sign').")
+
+
+_Answer = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+
+
+def _answer(call: Function, sign: Function) -> _Answer:
+    """The bits that layers make of one sum per filter."""
+
+    def at(sums: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.asarray(sign(call(tf.constant(sums.astype(np.float32))))).reshape(-1) > 0
+
+    return at
+
+
+def _search(at: _Answer, filters: int, reach: int) -> Sign:
+    """Where the answer of monotone layers turns, by bisection for all filters at once."""
+    low = np.full(filters, -reach, np.int64)
+    high = np.full(filters, reach, np.int64)
+    at_low, at_high = at(low), at(high)
+    rising = at_high >= at_low
+    is_constant = at_high == at_low
+    # Between low, answered as at the left end, and high, answered as at the right end.
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        is_right = at(middle) == at_high
+        high, low = np.where(is_right, middle, high), np.where(is_right, low, middle)
+    thresholds = np.where(rising, high, low)
+    thresholds = np.where(is_constant, np.where(at_high, -reach, reach + 1), thresholds)
+    return Sign(thresholds.astype(np.int32), rising)
+
+
+def _turned(stage: Stage, sign: Sign, at: _Answer, reach: int) -> Stage:
+    """A stage whose bits go through a function: kept, turned round, or made constant."""
+    ones = np.ones(stage.filters, np.int64)
+    unset, is_set = at(-ones), at(ones)
+    is_constant, is_turned = unset == is_set, unset & ~is_set
+    thresholds, rising = sign.thresholds, sign.rising
+    # not (sum >= t) is sum <= t - 1
+    thresholds = np.where(is_turned, thresholds + np.where(rising, -1, 1), thresholds)
+    rising = rising ^ is_turned
+    thresholds = np.where(is_constant, np.where(is_set, -reach, reach + 1), thresholds)
+    pools = tuple(replace(pool, is_or=pool.is_or ^ is_turned) for pool in stage.pools)
+    return replace(stage, sign=Sign(thresholds.astype(np.int32), rising | is_constant), pools=pools)

@@ -1,92 +1,277 @@
 from __future__ import annotations
 
+from typing import Any
+
+import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddnn_tf.folding import FoldedDevice, fold
+from ddnn_tf.blocks import convp
+from ddnn_tf.folding import fold, fold_sign
+from ddnn_tf.integers import IntegerNetwork
 from ddnn_tf.network import build
 from ddnn_tf.sections import Section, cut
 from ddnn_tf.topology import Devices, Topology
 
+layers = tf.keras.layers
+BINARY: dict[str, Any] = {"kernel_quantizer": "ste_sign", "use_bias": False}
+HIDDEN: dict[str, Any] = {"input_quantizer": "ste_sign", **BINARY}
 
-def device(seed: int = 0, **options: object) -> tuple[Section, FoldedDevice]:
-    """A device whose filters rise, fall, are always or never set, with thresholds near typical sums."""
+
+def shuffle_norms(model: tf.keras.Model, seed: int = 0) -> None:
+    """Batch norms that rise, fall, or are constant, around the sums that random inputs give."""
+    random = np.random.default_rng(seed)
+    inputs = random.integers(0, 256, (32, *model.input_shape[1:])).astype(np.float32)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            size = layer.moving_mean.shape[0]
+            gamma, beta = random.normal(size=size), random.normal(size=size) / 2
+            if size > 5:
+                gamma[:3], beta[:3] = 0, (1, -1, 0)
+            sums = tf.keras.Model(model.inputs, layer.input)(inputs).numpy().reshape(-1, size)
+            weights = [gamma] * layer.scale + [beta] * layer.center
+            layer.set_weights([*weights, sums.mean(axis=0), sums.var(axis=0) + 0.3])
+
+
+def device(seed: int = 0, **options: object) -> tuple[Section, IntegerNetwork]:
     fields = {"count": 1, "image_shape": (10, 9, 3), "filters": 12, **options}
     topology = Topology(devices=Devices(**fields))
     section = cut(build(topology), topology)["device_0"]
-    random = np.random.default_rng(seed)
-    for layer in section.model.layers:
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            size = layer.gamma.shape[0]
-            reach = 600 if "convp_0" in layer.name else 10
-            gamma, beta = random.normal(size=size), random.normal(size=size)
-            if size > 3:
-                gamma[:3], beta[:3] = 0, (1, -1, 0)
-            layer.set_weights([gamma, beta, random.normal(size=size) * reach, random.random(size) * reach**2])
-    return section, fold(section, topology)
+    shuffle_norms(section.model, seed)
+    return section, fold(section.model)
+
+
+def pixels(*shape: int, samples: int = 200, seed: int = 1) -> np.ndarray:
+    images = np.random.default_rng(seed).integers(0, 256, (samples, *shape), dtype=np.uint8)
+    images[:10] = 0
+    images[10:20] = 255
+    return images
+
+
+def agrees(model: tf.keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What the folded network gives, after a comparison with Keras."""
+    network = fold(model)
+    found = network.run(inputs)
+    given = np.where(inputs, 1, -1) if network.is_binary else inputs
+    expected = model.predict(given.astype(np.float32), verbose=0, batch_size=len(inputs))
+    expected = expected if isinstance(expected, dict) else {"output": expected}
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        answer = found[name]
+        if answer.dtype == bool:
+            assert np.array_equal(np.where(answer, 1, -1), values), name
+        else:
+            assert np.array_equal(answer.astype(np.float32), values), name
+    return found
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_integers_give_the_bits_and_vectors_of_keras(blocks: int, channels: int) -> None:
-    section, folded = device(blocks=blocks, image_shape=(10, 9, channels))
-    images = np.random.default_rng(1).integers(0, 256, (500, 10, 9, channels), dtype=np.uint8)
-    images[:20] = 0
-    images[20:40] = 255
-    expected = section.run({"device_0": images.astype(np.float32)})
-    bits, vectors = folded.run(images)
-    assert np.array_equal(bits, expected["features"] > 0)
-    assert 0.2 < bits.mean() < 0.8
-    assert np.allclose(vectors, expected["class_vector"], rtol=1e-5, atol=1e-5)
+def test_a_device_gives_the_bits_and_vectors_of_keras(blocks: int, channels: int) -> None:
+    section, _ = device(blocks=blocks, image_shape=(10, 9, channels))
+    found = agrees(section.model, pixels(10, 9, channels, samples=500))
+    assert 0.2 < found["features"].mean() < 0.8
+    assert found["class_vector"].dtype == np.float32
 
 
 def test_ties_fall_as_in_keras() -> None:
     """A batch norm that maps an integer to zero, or to a rounding error beside it."""
     section, _ = device()
-    layers = {layer.name: layer for layer in section.model.layers}
+    norm = section.model.get_layer("device_0_convp_0_norm")
+    sign = section.model.get_layer("device_0_convp_0_sign")
     means = np.arange(12) * 3 - 17.0
-    layers["device_0_convp_0_norm"].set_weights(
-        [np.where(np.arange(12) % 2, 1.0, -0.3), np.zeros(12), means, np.full(12, 77.7)]
-    )
-    topology = Topology(devices=Devices(count=1, image_shape=(10, 9, 3), filters=12))
-    folded = fold(section, topology)
-    values = np.arange(-60, 61, dtype=np.float32)
-    column = np.repeat(values[None, :, None, None], 12, axis=3)
-    norm, sign = layers["device_0_convp_0_norm"], layers["device_0_convp_0_sign"]
+    norm.set_weights([np.where(np.arange(12) % 2, 1.0, -0.3), np.zeros(12), means, np.full(12, 77.7)])
+    thresholds, rising = fold_sign(norm, sign, 6885)
+    values = np.arange(-60, 61, dtype=np.float32)[:, None]
+    column = np.repeat(values[None, :, None], 12, axis=3)
     expected = sign(norm(column, training=False)).numpy()[0, :, 0] > 0
-    block = folded.blocks[0]
-    found = np.where(block.rising, values[:, None] >= block.thresholds, values[:, None] <= block.thresholds)
-    assert np.array_equal(found, expected)
-    assert block.rising.tolist() == [False, True] * 6
+    assert np.array_equal(np.where(rising, values >= thresholds, values <= thresholds), expected)
+    assert rising.tolist() == [False, True] * 6
+
+
+def test_a_constant_filter_has_its_threshold_out_of_reach() -> None:
+    section, network = device()
+    sign = network.stages[0].sign
+    assert sign is not None
+    assert sign.thresholds[:3].tolist() == [-6885, 6886, -6885]
+    assert sign.rising[:3].all()
 
 
 def test_pixels_scaled_to_one_would_not_be_exact() -> None:
     """Why pixels are 0..255: the same network on pixels / 255 differs from its integers somewhere."""
-    section, folded = device()
+    section, _ = device()
     layer = section.model.get_layer("device_0_convp_0_norm")
     gamma, beta, mean, variance = layer.get_weights()
     mean = np.round(mean)
     layer.set_weights([gamma, np.zeros_like(beta), mean, variance])
-    folded = fold(section, Topology(devices=Devices(count=1, image_shape=(10, 9, 3), filters=12)))
-    images = np.random.default_rng(2).integers(0, 256, (2000, 10, 9, 3), dtype=np.uint8)
-    bits, _ = folded.run(images)
-    assert np.array_equal(bits, section.run({"device_0": images.astype(np.float32)})["features"] > 0)
+    images = pixels(10, 9, 3, samples=2000)
+    bits = agrees(section.model, images)["features"]
     layer.set_weights([gamma, np.zeros_like(beta), mean / 255, variance / 255**2])
     scaled = section.run({"device_0": images.astype(np.float32) / 255})["features"] > 0
     assert not np.array_equal(bits, scaled)
 
 
-def test_what_cannot_be_folded_is_refused() -> None:
-    topology = Topology()
-    sections = cut(build(topology), topology)
-    with pytest.raises(ValueError, match="device section"):
-        fold(sections["cloud"], topology)
+def binary_net(*, scaled: bool = False, biased: bool = False, classes: int = 10) -> tf.keras.Model:
+    """BinaryNet's manner: pool before the batch norm, signs as input quantizers, everything mixed in size."""
+    hidden = {**HIDDEN, "use_bias": biased}
+    stack = [
+        layers.Input((12, 11, 1)),
+        *([layers.Rescaling(1 / 128, offset=-1)] if scaled else []),
+        lq.layers.QuantConv2D(20, 3, padding="same", pad_values=1.0 if scaled else 0.0, **BINARY),
+        layers.MaxPooling2D(2),
+        layers.BatchNormalization(scale=False),
+        lq.layers.QuantConv2D(33, (3, 2), strides=(2, 1), padding="same", pad_values=-1.0, **hidden),
+        layers.BatchNormalization(),
+        layers.MaxPooling2D(3, strides=2, padding="same"),
+        layers.Flatten(),
+        layers.Dropout(0.2),
+        lq.layers.QuantDense(40, **hidden),
+        layers.BatchNormalization(center=False),
+        layers.Activation(lq.quantizers.SteSign()),
+        lq.layers.QuantDense(classes, **hidden),
+        layers.BatchNormalization(),
+    ]
+    model = tf.keras.Sequential(stack)
+    shuffle_norms(model)
+    if biased:
+        for layer in model.layers:
+            if getattr(layer, "use_bias", False):
+                bias = np.random.default_rng(3).normal(size=layer.bias.shape)
+                layer.set_weights([layer.get_weights()[0], bias])
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"scaled": True}, {"biased": True}], ids=str)
+def test_a_binary_net_gives_the_numbers_of_keras(options: dict[str, bool]) -> None:
+    model = binary_net(**options)
+    found = agrees(model, pixels(12, 11, 1))["output"]
+    assert len(np.unique(found.argmax(axis=1))) > 3
+
+
+ORDERS = {
+    "zero padding of bits": [
+        lq.layers.QuantConv2D(8, 3, padding="same", **BINARY),
+        layers.BatchNormalization(),
+        lq.layers.QuantConv2D(5, 3, padding="same", strides=2, pad_values=0.0, **HIDDEN),
+    ],
+    "signs, pools and norms in turn": [
+        lq.layers.QuantConv2D(8, 3, padding="valid", **BINARY),
+        layers.BatchNormalization(),
+        lq.quantizers.SteSign(),
+        layers.MaxPooling2D(2),
+        layers.BatchNormalization(),
+        layers.MaxPooling2D(2, strides=1),
+        layers.BatchNormalization(),
+        lq.quantizers.SteSign(),
+    ],
+    "two pools": [
+        lq.layers.QuantConv2D(8, 3, activation=lq.quantizers.SteSign(), **BINARY),
+        layers.MaxPooling2D(2),
+        layers.MaxPooling2D((1, 2)),
+        layers.Flatten(),
+        lq.layers.QuantDense(4, **HIDDEN),
+    ],
+    "a binary input": [
+        lq.layers.QuantConv2D(8, 3, padding="same", pad_values=1.0, **HIDDEN),
+        layers.BatchNormalization(),
+        layers.Flatten(),
+        lq.layers.QuantDense(7, **HIDDEN),
+    ],
+    "dense on pixels": [
+        layers.Flatten(),
+        lq.layers.QuantDense(9, **BINARY),
+        layers.BatchNormalization(),
+        lq.layers.QuantDense(7, **HIDDEN),
+        layers.BatchNormalization(),
+        lq.quantizers.SteSign(),
+    ],
+    "numbers as an image": [lq.layers.QuantConv2D(3, 5, strides=3, **BINARY)],
+    "flattened at the end": [
+        lq.layers.QuantConv2D(3, 5, strides=3, **BINARY),
+        layers.BatchNormalization(),
+        lq.quantizers.SteSign(),
+        layers.Flatten(),
+    ],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_sensible_order_of_layers(order: str) -> None:
+    model = tf.keras.Sequential([layers.Input((11, 10, 2)), *ORDERS[order]])
+    shuffle_norms(model)
+    inputs = pixels(11, 10, 2)
+    agrees(model, inputs > 127 if order == "a binary input" else inputs)
+
+
+def test_a_softmax_at_the_end_is_left_off_with_a_warning() -> None:
+    model = tf.keras.Sequential(
+        [layers.Input((40,)), lq.layers.QuantDense(4, activation="softmax", name="last", **BINARY)]
+    )
+    with pytest.warns(UserWarning, match="'last, activation' is left off"):
+        network = fold(model)
+    assert network.run(pixels(1, 1, 40))["output"].dtype == np.int32
+
+
+def chain(*stack: tf.keras.layers.Layer) -> tf.keras.Model:
+    return tf.keras.Sequential([layers.Input((8, 8, 3)), *stack])
+
+
+def first(**options: Any) -> tf.keras.layers.Layer:
+    return lq.layers.QuantConv2D(4, 3, **{**BINARY, "name": "first", **options})
+
+
+REFUSED = {
+    "real weights": (lambda: chain(layers.Conv2D(4, 3, name="first")), "weights of 'first'"),
+    "ternary weights": (lambda: chain(first(kernel_quantizer="ste_tern")), "weights of 'first'"),
+    "scaled pixels": (lambda: chain(layers.Rescaling(1 / 255), first()), "0.00392157.*0..255"),
+    "unknown layer": (lambda: chain(first(), layers.AveragePooling2D(name="mean")), "'mean' is a AverageP"),
+    "relu": (lambda: chain(first(), layers.ReLU(name="relu")), "'relu' is a ReLU"),
+    "activation": (lambda: chain(first(activation="relu")), r"'first, activation' \(relu\) is no sign"),
+    "numbers": (lambda: chain(first(), first(name="second")), "'second' takes numbers"),
+    "dilation": (lambda: chain(first(dilation_rate=2)), r"'first' has dilation_rate \(2, 2\)"),
+    "depthwise": (lambda: chain(lq.layers.QuantDepthwiseConv2D(3, name="deep")), "'deep' is a QuantDepthwise"),
+    "pooled numbers": (lambda: chain(first(), layers.MaxPooling2D(2, name="pool")), "numbers behind 'pool'"),
+    "dense on an image": (lambda: chain(lq.layers.QuantDense(4, name="wide", **BINARY)), "Flatten before"),
+    "normalized pixels": (lambda: chain(layers.BatchNormalization(name="norm"), first()), "'norm' normalizes"),
+    "fractional padding": (lambda: chain(first(padding="same", pad_values=0.5)), "pads with 0.5"),
+    "after softmax": (lambda: chain(first(activation="softmax"), layers.Flatten(name="flat")), "'flat' follows"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:The softmax")
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fold_is_named(case: str) -> None:
+    make, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        fold(make())
+
+
+def test_only_chains_fold() -> None:
+    start = layers.Input((8, 8, 3))
+    one = first()(start)
+    two = first(name="second")(start)
+    with pytest.raises(ValueError, match="branches to 'first' and 'second'"):
+        fold(tf.keras.Model(start, [one, two]))
+    with pytest.raises(ValueError, match="one input"):
+        fold(tf.keras.Model([start, layers.Input((4,))], one))
+
+
+def test_a_float_device_is_refused_and_statistics_must_be_finite() -> None:
     floats = Topology.devices_cloud(devices=1, precision="float")
-    with pytest.raises(ValueError, match="only binary devices"):
-        fold(cut(build(floats), floats)["device_0"], floats)
-    _, folded = device()
+    with pytest.raises(ValueError, match="device_0_convp_0_conv.* only binary"):
+        fold(cut(build(floats), floats)["device_0"].model)
+    pixel = layers.Input((8, 8, 3))
+    model = tf.keras.Model(pixel, convp(pixel, 4, name="block"))
+    norm = model.get_layer("block_norm")
+    norm.set_weights([np.full(4, np.nan), *norm.get_weights()[1:]])
+    with pytest.raises(ValueError, match="'block_norm' has weights that are not finite"):
+        fold(model)
+
+
+def test_inputs_of_another_kind_are_refused() -> None:
+    _, network = device()
     with pytest.raises(ValueError, match="uint8"):
-        folded.run(np.zeros((1, 10, 9, 3), np.float32))  # type: ignore[arg-type]
+        network.run(np.zeros((1, 10, 9, 3), np.float32))
     with pytest.raises(ValueError, match="10, 9, 3"):
-        folded.run(np.zeros((1, 9, 10, 3), np.uint8))
+        network.run(np.zeros((1, 9, 10, 3), np.uint8))
