@@ -1,0 +1,590 @@
+"""An integer network written as C99: one header and one source, which need nothing else.
+
+The plain build is small and runs on any target. Compiled with `-DDDNN_FAST` the same source works with
+many neighbours at once: a convolution of pixels becomes additions of precomputed planes (each sum and
+difference of up to three channels), on vectors where the compiler has them, else on two 16-bit sums in
+one 32-bit word. Pooling joins bits, never sums (see `integers`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ddnn_tf
+from ddnn_tf.integers import HIGHEST_PIXEL, IntegerNetwork, Pool, Shape, Stage, Window
+
+__all__ = ["Member", "Source", "write"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LIMIT = 0xFFFF
+_LANES = 32
+_GROUP = 16
+_FAST_FILTERS = 256
+_PER_LINE = 8
+_FIXED_BITS = 31
+_CHANNELS_OF_A_PLANE = 3
+
+
+@dataclass(frozen=True)
+class Member:
+    """One output in the output structure.
+
+    Attributes:
+        name: Its name.
+        kind: `bits`, `float32` or `int32`.
+        shape: Its shape without the samples.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bits or numbers."""
+        return int(np.prod(self.shape))
+
+    @property
+    def words(self) -> int:
+        """4-byte words in the structure."""
+        return -(-self.size // 32) if self.kind == "bits" else self.size
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network in C.
+
+    Attributes:
+        name: Prefix of everything public, and name of the files.
+        header: Content of `<name>.h`.
+        source: Content of `<name>.c`.
+        input_shape: `(height, width, channels)`.
+        is_binary: The input is bits.
+        outputs: What it gives.
+        fraction_bits: Numbers are integers, of which these many bits stand behind the point; None: they
+            are float32 or plain int32.
+    """
+
+    name: str
+    header: str
+    source: str
+    input_shape: Shape
+    is_binary: bool
+    outputs: tuple[Member, ...]
+    fraction_bits: int | None = None
+
+
+def write(network: IntegerNetwork, name: str, *, title: str = "", fixed_point: bool = False) -> Source:
+    """Writes a network as C.
+
+    Args:
+        network: The network. With the outputs `features`, of bits, and `class_vector`, of numbers, it gets
+            the functions that frame a device's messages.
+        name: Prefix of everything public: a C identifier in lower case.
+        title: What it is, for a comment.
+        fixed_point: Numbers as int32 with a power of two as the unit, for processors without floats.
+
+    Raises:
+        ValueError: A name that is no identifier, or a layer that is too large for the C.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"Expected `name` to be a C identifier in lower case, but got {name!r}.")
+    writer = _Writer(network, name, fixed_point)
+    context = writer.context() | {
+        "name": name,
+        "upper": name.upper(),
+        "title": title or "a binary network",
+        "version": ddnn_tf.__version__,
+        "network": network,
+    }
+    environment = _environment()
+    return Source(
+        name=name,
+        header=environment.get_template("model.h.j2").render(context),
+        source=environment.get_template("model.c.j2").render(context),
+        input_shape=network.input_shape,
+        is_binary=network.is_binary,
+        outputs=tuple(writer.members),
+        fraction_bits=writer.fraction_bits,
+    )
+
+
+def _environment() -> Any:
+    try:
+        import jinja2
+    except ImportError:
+        raise ImportError("Jinja2 is not installed: pip install 'ddnn_tf[c]'.") from None
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("ddnn_tf.export.c"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+@dataclass
+class _Layer:
+    """What the template needs to know of one function `run_<number>`."""
+
+    number: int
+    kind: str  # rows, image of numbers, dense bits, dense numbers
+    input_type: str = "uint32_t"
+    output_type: str = "uint32_t"
+    weights: str = ""
+    thresholds: str = ""
+    turned: str = ""
+    steps: list[dict[str, str]] = field(default_factory=list)
+    descriptor: str = ""
+    row_call: str = ""
+    gather: str = ""
+    sum: str = ""
+    units: int = 0
+    fast: dict[str, Any] | None = None
+    input: str = ""
+    output: str = ""
+
+
+class _Writer:
+    """Gathers, stage by stage, what the templates ask for."""
+
+    def __init__(self, network: IntegerNetwork, name: str, fixed_point: bool) -> None:
+        self.network, self.name = network, name
+        self.layers: list[_Layer] = []
+        self.fraction_bits = _fraction_bits(network.stages) if fixed_point else None
+        self.members = [self._member(each, at.stage, at.shape) for each, at in network.outputs.items()]
+        self.threshold = "int16_t"
+        self.codes = [0, 0]  # plain, fast
+        self.merged = self.margin = 0
+        self.pixel_taps = self.patch_words = self.planes = 0
+        self.buffers = [0, 0]
+        self.kinds: set[str] = set()
+
+    def context(self) -> dict[str, Any]:
+        """Everything, for both templates."""
+        given, shape = "input", self.network.input_shape
+        for number, stage in enumerate(self.network.stages):
+            given = self._stage(number, stage, shape, given)
+            shape = stage.gives(shape)
+        outputs = {member.name: member for member in self.members}
+        frames = (
+            set(outputs) == {"features", "class_vector"}
+            and outputs["features"].kind == "bits"
+            and outputs["class_vector"].kind != "bits"
+        )
+        kinds = self.kinds
+        has_rows = bool(kinds & {"pixels", "bits", "skipping", "codes"})
+        shape = self.network.input_shape
+        count = int(np.prod(shape))
+        plain, fast = self._scratch()
+        return {
+            "input_shape": f"{shape[0]} x {shape[1]} x {shape[2]}",
+            "input_bytes": -(-count // 32) * 4 if self.network.is_binary else count,
+            "input_type": "uint32_t" if self.network.is_binary else "uint8_t",
+            "frames": frames,
+            "classes": outputs["class_vector"].size if frames else 0,
+            "feature_bytes": -(-outputs["features"].size // 8) if frames else 0,
+            "fraction_bits": self.fraction_bits,
+            "outputs": [_declaration(member) for member in self.members],
+            "plain_scratch": plain,
+            "fast_scratch": fast,
+            "threshold_type": self.threshold,
+            "number_type": "float" if self.fraction_bits is None else "int32_t",
+            "stages": self.layers,
+            "has_stages": any(layer.descriptor for layer in self.layers),
+            "has_writer": any(layer.kind in ("rows", "dense bits") for layer in self.layers)
+            or "gather bits" in kinds,
+            "has_bits": bool(kinds & {"sum_bits", "skips"}),
+            "sums_bits": "sum_bits" in kinds,
+            "reads_bits": bool(kinds & {"gather bits", "codes"}),
+            "dense_on_pixels": "dense on pixels" in kinds,
+            "convolves_pixels": "gather pixels" in kinds,
+            "pixels_fast": any(layer.fast for layer in self.layers),
+            "convolves_bits": "gather bits" in kinds,
+            "skips": "skips" in kinds,
+            "unpacks": "codes" in kinds,
+            "pools": has_rows,
+            "pool_margin": self.margin,
+            "row_kinds": [row for row in _ROWS if row[0] in kinds],
+        }
+
+    def _member(self, name: str, number: int, shape: tuple[int, ...]) -> Member:
+        stage = self.network.stages[number]
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"Expected outputs named as C identifiers in lower case, but got {name!r}.")
+        if stage.sign is not None:
+            return Member(name, "bits", shape)
+        is_float = bool(stage.steps) and self.fraction_bits is None
+        return Member(name, "float32" if is_float else "int32", shape)
+
+    def _stage(self, number: int, stage: Stage, shape: Shape, given: str) -> str:
+        """Adds a stage; returns where its bits are."""
+        on_pixels = number == 0 and not self.network.is_binary
+        name = next((name for name, at in self.network.outputs.items() if at.stage == number), None)
+        pools = stage.pools
+        if stage.is_dense:
+            target = self._target(name, stage.gives(shape), given)
+            self._dense(stage, on_pixels, given, target)
+            return target
+        bits = shape[0], shape[1]
+        first = pools[:1] or (Pool(Window(), np.ones(stage.filters, bool)),)
+        rows = stage.window.positions(*bits)
+        if stage.sign is None:
+            target = self._target(name, stage.gives(shape), given)
+            self._image_of_numbers(stage, shape, on_pixels, given, target)
+            return target
+        rows = first[0].window.positions(*rows)
+        last = len(pools) <= 1
+        target = self._target(name if last else None, (*rows, stage.filters), given)
+        self._convolution(stage, shape, first[0], on_pixels, given, target)
+        for at, pool in enumerate(pools[1:], start=1):
+            given, size = target, rows
+            rows = pool.window.positions(*rows)
+            last = at == len(pools) - 1
+            target = self._target(name if last else None, (*rows, stage.filters), given)
+            self._pooling((*size, stage.filters), pool, given, target)
+        return target
+
+    def _target(self, name: str | None, shape: Shape, given: str) -> str:
+        """Where to put what a stage gives: an output, or the buffer that it does not read from."""
+        if name is not None:
+            return f"output->{name}"
+        at = 1 if given == "scratch->bits_0" else 0
+        self.buffers[at] = max(self.buffers[at], -(-int(np.prod(shape)) // 32))
+        return f"scratch->bits_{at}"
+
+    def _dense(self, stage: Stage, on_pixels: bool, given: str, target: str) -> None:
+        number = len(self.layers)
+        weights = stage.weights[0, 0]
+        words = -(-weights.shape[0] // 32)
+        call = "sum_bytes" if on_pixels else "sum_bits"
+        self.kinds.add("dense on pixels" if on_pixels else "sum_bits")
+        layer = _Layer(
+            number,
+            "dense numbers" if stage.sign is None else "dense bits",
+            input_type="uint8_t" if on_pixels else "uint32_t",
+            units=stage.filters,
+            sum=f"{call}(input, weights_{number} + unit * {words}u, {weights.shape[0]}u)",
+            input=given,
+            output=target,
+        )
+        if stage.sign is None:
+            layer.weights = _words(weights.T > 0)
+            self._numbers(layer, stage)
+        else:
+            turn = np.where(stage.sign.rising, 1, -1)
+            layer.weights = _words((weights * turn).T > 0)
+            layer.thresholds = self._thresholds(stage.sign.thresholds * turn)
+        self.layers.append(layer)
+
+    def _image_of_numbers(
+        self, stage: Stage, shape: Shape, on_pixels: bool, given: str, target: str
+    ) -> None:
+        number = len(self.layers)
+        kind = self._kind(stage, on_pixels)
+        layer = _Layer(
+            number,
+            "image of numbers",
+            input_type="uint8_t" if on_pixels else "uint32_t",
+            weights=_words(_by_filter(stage.weights) > 0),
+            gather=_GATHER[kind].format(patch=_PATCH[kind], inside="scratch->inside"),
+            sum=_SUM[kind].format(patch=_PATCH[kind], inside="scratch->inside"),
+            input=given,
+            output=target,
+        )
+        self._numbers(layer, stage)
+        pool = Pool(Window(), np.ones(stage.filters, bool))
+        layer.descriptor = self._descriptor(number, stage, shape, pool, has_thresholds=False)
+        layer.descriptor = layer.descriptor.replace(f"turned_{number}", "0")
+        self.layers.append(layer)
+
+    def _convolution(
+        self, stage: Stage, shape: Shape, pool: Pool, on_pixels: bool, given: str, target: str
+    ) -> None:
+        if stage.sign is None:
+            raise TypeError("A stage of numbers has no rows of bits.")
+        number = len(self.layers)
+        # Hits are sums at or above a threshold, and are joined by OR. An AND of bits is what is left when
+        # no opposite bit hits; a comparison downwards is one upwards of the opposite weights.
+        rising, is_or = stage.sign.rising, pool.is_or
+        thresholds = stage.sign.thresholds.astype(np.int64)
+        limit = np.where(is_or, thresholds, np.where(rising, thresholds - 1, thresholds + 1))
+        turn = np.where(rising == is_or, 1, -1)
+        weights, limits = stage.weights * turn.astype(np.int8), limit * turn
+        layer = _Layer(number, "rows", input_type="uint8_t" if on_pixels else "uint32_t")
+        layer.weights = _words(_by_filter(weights) > 0)
+        layer.thresholds = self._thresholds(limits)
+        layer.turned = _codes(~is_or)
+        layer.input, layer.output = given, target
+        kind = self._kind(stage, on_pixels)
+        self.kinds.add(kind)
+        inside = " scratch->inside," if kind == "skipping" else ""
+        layer.row_call = (
+            f"row_of_{kind}(s, input, done, {_PATCH[kind]},{inside} scratch->codes + slot * size)"
+        )
+        layer.descriptor = self._descriptor(number, stage, shape, pool)
+        if kind == "pixels":
+            layer.fast = _fast(weights, limits, stage, shape)
+            if layer.fast is not None:
+                for table in (f"weights_{number}", f"thresholds_{number}"):
+                    layer.descriptor = layer.descriptor.replace(table, f"EITHER({table}, 0)")
+                planes = len(layer.fast["planes"]) * layer.fast["length"] * len(layer.fast["rows"])
+                self.planes = max(self.planes, planes)
+        self._count_codes(stage.sums_shape(shape), pool)
+        self.layers.append(layer)
+
+    def _pooling(self, shape: Shape, pool: Pool, given: str, target: str) -> None:
+        """A pool of bits that are in memory."""
+        number = len(self.layers)
+        self.kinds.add("codes")
+        stage = Stage(np.ones((1, 1, shape[2], shape[2]), np.int8))
+        descriptor = self._descriptor(number, stage, shape, pool, has_thresholds=False, has_weights=False)
+        self._count_codes(shape, pool)
+        self.layers.append(
+            _Layer(
+                number,
+                "rows",
+                turned=_codes(~pool.is_or),
+                descriptor=descriptor,
+                row_call="row_of_codes(s, input, done, scratch->codes + slot * size)",
+                input=given,
+                output=target,
+            )
+        )
+
+    def _kind(self, stage: Stage, on_pixels: bool) -> str:
+        if on_pixels:
+            self.kinds.add("gather pixels")
+            self.pixel_taps = max(self.pixel_taps, stage.taps)
+            return "pixels"
+        self.kinds.add("gather bits")
+        self.patch_words = max(self.patch_words, -(-stage.taps // 32))
+        if stage.padding == 0 and any(map(any, stage.window.margins)):
+            self.kinds.add("skips")
+            return "skipping"
+        self.kinds.add("sum_bits")
+        return "bits"
+
+    def _numbers(self, layer: _Layer, stage: Stage) -> None:
+        """Scales and offsets behind the sums."""
+        layer.output_type = "int32_t" if not stage.steps or self.fraction_bits is not None else "float"
+        if not stage.steps:
+            return
+        if self.fraction_bits is None:
+            for scale, offset in stage.steps:
+                layer.steps.append({"scale": "" if scale is None else _floats(scale), "offset": _floats(offset)})
+            return
+        scale, offset = _composed(stage)
+        unit = 2.0**self.fraction_bits
+        layer.steps.append({"scale": _integers(np.rint(scale * unit)), "offset": _integers(np.rint(offset * unit))})
+
+    def _thresholds(self, values: NDArray[Any]) -> str:
+        if np.abs(values).max() > np.iinfo(np.int16).max:
+            self.threshold = "int32_t"
+        return _integers(values)
+
+    def _descriptor(
+        self,
+        number: int,
+        stage: Stage,
+        shape: Shape,
+        pool: Pool,
+        *,
+        has_thresholds: bool = True,
+        has_weights: bool = True,
+    ) -> str:
+        rows, columns, filters = stage.sums_shape(shape)
+        pooled = pool.window.positions(rows, columns)
+        window, moved = stage.window, pool.window
+        large = (*shape, rows, columns, filters, -(-stage.taps // 32))
+        small = (*window.size, *window.stride, *moved.size, *moved.stride, window.margins[0][0])
+        if max(large) > _LIMIT - _LANES or max(small) > 0xFF or abs(stage.padding) > np.iinfo(np.int16).max:
+            raise ValueError(
+                f"Layer {number} ({'x'.join(map(str, shape))} to {rows}x{columns}x{filters}) is too large for "
+                f"the C export, which counts to {_LIMIT - _LANES} (kernels and pools to 255)."
+            )
+        fields = [
+            *shape, rows, columns, filters, *window.size, *window.stride, window.margins[0][0],
+            window.margins[1][0], stage.padding, *pooled, *moved.size, *moved.stride, moved.margins[0][0],
+            moved.margins[1][0], f"EITHER({columns}, {_rounded(columns)})", -(-stage.taps // 32),
+            f"weights_{number}" if has_weights else "0",
+            f"thresholds_{number}" if has_thresholds else "0", f"turned_{number}",
+        ]  # fmt: skip
+        return ", ".join(map(str, fields))
+
+    def _count_codes(self, shape: Shape, pool: Pool) -> None:
+        _, columns, filters = shape
+        groups = -(-filters // _GROUP)
+        slots = pool.window.size[0] * groups
+        self.codes = [
+            max(self.codes[0], slots * columns),
+            max(self.codes[1], slots * _rounded(columns)),
+        ]
+        self.margin = max(self.margin, pool.window.size[1], pool.window.margins[1][0])
+        self.merged = max(self.merged, groups * (_rounded(columns) + 2 * self.margin))
+
+    def _scratch(self) -> tuple[list[str], list[str]]:
+        """Members of the scratch structure, in the plain and the fast build."""
+        buffers = [f"uint32_t bits_{at}[{size}]" for at, size in enumerate(self.buffers) if size]
+        patch = [f"uint32_t patch[{self.patch_words}]"] if self.patch_words else []
+        patch += [f"uint32_t inside[{self.patch_words}]"] if "skips" in self.kinds else []
+        pixels = [f"int16_t pixels[{self.pixel_taps}]"] if self.pixel_taps else []
+        plain, fast = [*buffers, *patch, *pixels], [*buffers, *patch]
+        if self.planes:
+            fast.append(f"int16_t planes[{self.planes}]")
+        else:
+            fast += pixels
+        if self.codes[0]:
+            plain.append(f"uint16_t codes[{self.codes[0]}]")
+            fast += [f"uint16_t codes[{self.codes[1]}]", f"uint16_t merged[{self.merged}]"]
+        return plain or ["uint32_t unused"], fast or ["uint32_t unused"]
+
+
+_PATCH = {"pixels": "scratch->pixels", "bits": "scratch->patch", "skipping": "scratch->patch"}
+_GATHER = {
+    "pixels": "gather_pixels(s, input, y, x, {patch})",
+    "bits": "gather_bits(s, input, y, x, {patch})",
+    "skipping": "gather_bits(s, input, y, x, {patch}, {inside})",
+}
+_SUM = {
+    "pixels": "sum_pixels({patch}, weights, taps)",
+    "bits": "sum_bits({patch}, weights, taps)",
+    "skipping": "sum_inside({patch}, {inside}, weights, taps)",
+}
+_ROWS = [
+    (kind, _GATHER[kind].format(patch="patch", inside="inside"), _SUM[kind].format(patch="patch", inside="inside"))
+    for kind in _GATHER
+]
+
+
+def _fraction_bits(stages: Sequence[Stage]) -> int | None:
+    """How many bits may stand behind the point so that no number overflows an int32."""
+    stage = stages[-1]
+    if stage.sign is not None or not stage.steps:
+        raise ValueError("Fixed point is for a class vector or logits, but this network ends in bits or integers.")
+    scale, offset = _composed(stage)
+    reach = stage.reach(HIGHEST_PIXEL if len(stages) == 1 else 1)
+    largest = float((np.abs(scale) * reach + np.abs(offset)).max()) + 2.0**-_FIXED_BITS
+    # One bit for the sign, and room for the rounding of the scale at every input.
+    bits = _FIXED_BITS - 1 - math.ceil(math.log2(largest))
+    while bits > 0 and (largest * 2.0**bits + reach + 1) >= 2.0**_FIXED_BITS:
+        bits -= 1
+    if bits < 0:
+        raise ValueError(f"The class vector reaches {largest:g}, which does not fit 32 bits: leave --fixed-point out.")
+    return min(bits, _FIXED_BITS - 1)
+
+
+def _composed(stage: Stage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    scale, offset = np.ones(stage.filters), np.zeros(stage.filters)
+    for factor, shift in stage.steps:
+        factor = np.ones(stage.filters) if factor is None else factor.astype(np.float64)
+        scale, offset = scale * factor, offset * factor + shift
+    return scale, offset
+
+
+def _fast(weights: NDArray[np.int8], limits: NDArray[Any], stage: Stage, shape: Shape) -> dict[str, Any] | None:
+    """The straight-line form of a convolution of pixels; None where 16 bits or the stride do not allow it."""
+    height, width, channels = shape
+    reach = stage.reach(HIGHEST_PIXEL)
+    if stage.window.stride != (1, 1) or 2 * reach + 1 > np.iinfo(np.int16).max or stage.filters > _FAST_FILTERS:
+        return None
+    low, high = min(0, stage.padding), max(HIGHEST_PIXEL, stage.padding)
+    groups = [
+        range(at, min(at + _CHANNELS_OF_A_PLANE, channels)) for at in range(0, channels, _CHANNELS_OF_A_PLANE)
+    ]
+    planes, index = [], {}
+    for group in groups:
+        for signs in _combinations(len(group)):
+            raised = -sum(low if sign > 0 else -high for sign in signs)
+            index[group.start, signs] = (len(planes), raised)
+            terms = "".join(f" {'+' if sign > 0 else '-'} c{at}" for sign, at in zip(signs, group, strict=True))
+            text = terms.removeprefix(" + ") + (f" + {raised}" if raised else "")
+            planes.append({"text": text, "padding": stage.padding * sum(signs) + raised})
+    rows = [f"row_{y}" for y in range(weights.shape[0])]
+    (top, _), (left, right) = stage.window.margins
+    columns = stage.window.positions(height, width)[1]
+    filters = []
+    for number in range(stage.filters):
+        start, lines = -int(limits[number]), []
+        for y, x in np.ndindex(weights.shape[:2]):
+            for group in groups:
+                given = tuple(int(sign) for sign in weights[y, x, group.start : group.stop, number])
+                factor = given[0]
+                plane, raised = index[group.start, tuple(factor * sign for sign in given)]
+                start -= factor * raised
+                lines.append(f"sum {'+' if factor > 0 else '-'}= load(row_{y} + {plane}u * LENGTH + {x}u);")
+        filters.append({"start": start, "lines": lines})
+    return {
+        "group_text": "each group of up to three channels" if channels > 1 else "one channel",
+        "length": _rounded(columns) + weights.shape[1] - 1,
+        "width": width,
+        "channels": channels,
+        "planes": planes,
+        "rows": rows,
+        "columns": columns,
+        "top": top,
+        "left": left,
+        "starts": [
+            {"offset": (at - top) * width * channels, "row": row}
+            for at, row in enumerate(rows[:-1])
+            if 0 <= at - top < height
+        ],
+        "filters": [
+            {"at": at // _GROUP * _rounded(columns), "filters": filters[at : at + _GROUP]}
+            for at in range(0, stage.filters, _GROUP)
+        ],
+    }
+
+
+def _combinations(count: int) -> Iterable[tuple[int, ...]]:
+    """Signs of a group's channels, the first of them +1: the others are their negatives."""
+    return [(1, *(1 - 2 * (code >> at & 1) for at in range(count - 1))) for code in range(2 ** (count - 1))]
+
+
+def _declaration(member: Member) -> Mapping[str, Any]:
+    types = {"bits": "uint32_t", "float32": "float", "int32": "int32_t"}
+    what = f"{' x '.join(map(str, member.shape))} {'bits' if member.kind == 'bits' else 'numbers'}"
+    return {"type": types[member.kind], "name": member.name, "length": member.words, "comment": what}
+
+
+def _by_filter(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    return weights.reshape(-1, weights.shape[3]).T
+
+
+def _words(rows: NDArray[np.bool_]) -> str:
+    """Rows of bits, each in words of its own."""
+    padded = np.pad(rows, [(0, 0), (0, -rows.shape[1] % 32)])
+    words = np.packbits(np.ascontiguousarray(padded), axis=1, bitorder="little").view("<u4").ravel()
+    return _list(f"0x{word:08x}u" for word in words)
+
+
+def _codes(bits: NDArray[np.bool_]) -> str:
+    padded = np.pad(bits, (0, -len(bits) % _GROUP))
+    codes = np.packbits(padded, bitorder="little").view("<u2")
+    return _list(f"0x{code:04x}u" for code in codes)
+
+
+def _integers(values: NDArray[Any]) -> str:
+    return _list(str(int(value)) for value in values)
+
+
+def _floats(values: NDArray[np.float32]) -> str:
+    """Nine significant digits give every float32 back."""
+    return _list(f"{value:.9g}f" if re.search(r"[.e]", f"{value:.9g}") else f"{value:.9g}.0f" for value in values)
+
+
+def _list(items: Iterable[str]) -> str:
+    items = list(items)
+    lines = (", ".join(items[at : at + _PER_LINE]) for at in range(0, len(items), _PER_LINE))
+    return ",\n".join(f"    {line}" for line in lines)
+
+
+def _rounded(columns: int) -> int:
+    return -(-columns // _LANES) * _LANES
