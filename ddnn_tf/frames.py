@@ -29,7 +29,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_VECTOR", "FEATURES", "FIXED_POINT", "OVERHEAD", "Frame", "pack_bits", "read_frame", "unpack_bits"]
+__all__ = [
+    "CLASS_VECTOR",
+    "FEATURES",
+    "FIXED_POINT",
+    "OVERHEAD",
+    "Frame",
+    "pack_bits",
+    "read_frame",
+    "unpack_bits",
+    "write_frame",
+]
 
 CLASS_VECTOR, FEATURES, FIXED_POINT = 1, 2, 3
 OVERHEAD = 20
@@ -103,6 +113,22 @@ def read_frame(content: bytes) -> Frame:
     if kind not in (CLASS_VECTOR, FEATURES, FIXED_POINT):
         raise ValueError(f"Expected a frame of kind 1, 2 or 3, but got {kind}.")
     return Frame(kind, device, sample, content[_HEADER.size : -4], fraction)
+
+
+def write_frame(frame: Frame) -> bytes:
+    """The bytes of a frame.
+
+    Raises:
+        ValueError: A number that does not fit its field.
+    """
+    try:
+        header = _HEADER.pack(
+            _MAGIC, _VERSION, frame.kind, frame.device, frame.fraction_bits, frame.sample, len(frame.payload)
+        )
+    except struct.error as error:
+        raise ValueError(f"The frame's numbers do not fit their fields: {error}.") from None
+    content = header + frame.payload
+    return content + zlib.crc32(content).to_bytes(4, "little")
 
 
 def pack_bits(features: NDArray[Any]) -> NDArray[np.uint8]:

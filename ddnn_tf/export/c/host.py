@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.export.c.source import Member, Source
 
-__all__ = ["Library", "compiler"]
+__all__ = ["Library", "compiler", "packed_words", "read_outputs", "write_outputs"]
 
 _FLAGS = ("-std=c99", "-ffp-contract=off", "-shared", "-fPIC")
 _FAST = ("-O3", "-march=native", "-DDDNN_FAST")
@@ -91,7 +92,7 @@ class Library:
 def packed_words(bits: NDArray[np.bool_]) -> NDArray[np.uint32]:
     """`(samples, bits)` bool to `(samples, words)` uint32, as the C takes them."""
     padded = np.pad(bits, [(0, 0), (0, -bits.shape[1] % 32)])
-    return np.packbits(padded, axis=1, bitorder="little").view(np.uint32)
+    return np.packbits(np.ascontiguousarray(padded), axis=1, bitorder="little").view(np.uint32)
 
 
 def read_outputs(members: tuple[Member, ...], words: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
@@ -108,6 +109,20 @@ def read_outputs(members: tuple[Member, ...], words: NDArray[np.uint32]) -> dict
             values = part.view(np.float32 if member.kind == "float32" else np.int32)
         found[member.name] = values.reshape(len(words), *member.shape)
     return found
+
+
+def write_outputs(members: tuple[Member, ...], found: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32]:
+    """Arrays by name, of the types that `Library.run` gives, to output structures `(samples, words)`."""
+    parts = []
+    for member in members:
+        values = found[member.name]
+        flat = values.reshape(len(values), -1)
+        if member.kind == "bits":
+            parts.append(packed_words(flat > 0))
+        else:
+            number = np.float32 if member.kind == "float32" else np.int32
+            parts.append(np.ascontiguousarray(flat, number).view(np.uint32))
+    return np.concatenate(parts, axis=1)
 
 
 def compiler() -> str:
