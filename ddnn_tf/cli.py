@@ -283,33 +283,105 @@ def export(
     section: Annotated[
         str | None, typer.Option("--section", help="Sections, by commas: device_0,cloud. [default: all]")
     ] = None,
+    fixed_point: Annotated[
+        bool, typer.Option("--fixed-point", help="c-fixed in place of c: class vectors without floats.")
+    ] = False,
     as_json: _Json = False,
 ) -> None:
     """Cut a trained DDNN at its tiers, convert the sections, and verify each artefact against Keras.
 
     Targets: tflite, tflite-int8, micro, micro-int8, micro-int16 (TensorFlow Lite Micro, devices only),
-    lce (Larq Compute Engine), savedmodel (the cloud, for TF Serving). An artefact that misses its bar
-    fails the command, and nothing is written.
+    lce (Larq Compute Engine), savedmodel (the cloud, for TF Serving), c, c-fixed (bit-exact C99 for
+    microcontrollers, devices only). An artefact that misses its bar fails the command, and nothing is
+    written. With the Arm toolchain and QEMU installed, C also says what it takes on three boards.
 
     Examples:
 
         ddnn export runs/scenes --out runs/scenes.zip
 
         ddnn export runs/scenes --out bundle --target micro-int8 --section device_0,device_1
+
+        ddnn export runs/scenes --out firmware --target c --fixed-point
     """
     from ddnn_tf.export.pipeline import export_run
 
+    targets = _names(target)
+    if fixed_point:
+        if targets is None or not {"c", "c-fixed"} & set(targets):
+            raise ValueError("--fixed-point is for C: add --target c.")
+        targets = ["c-fixed" if name == "c" else name for name in targets]
     with _working() as report:
-        bundle = export_run(run, out, targets=_names(target), sections=_names(section), report=report)
-    _verification(list(bundle.verification), as_json)
+        bundle = export_run(run, out, targets=targets, sections=_names(section), report=report)
+    on_boards = {
+        (artefact.section, artefact.target): artefact.details
+        for artefact in bundle.artefacts
+        if "boards" in artefact.details
+    }
+    records = [
+        {**record, **on_boards.get((record["section"], record["target"]), {})} for record in bundle.verification
+    ]
+    _verification(records, as_json)
     if as_json:
         return
+    if on_boards:
+        _boards(on_boards)
     for artefact in bundle.artefacts:
         if artefact.target == "lce":
             real = [f"{name} ({why})" for name, why in artefact.details["real_valued_layers"].items()]
             binary = ", ".join(artefact.details["binary_layers"]) or "none"
             print(f"{artefact.section} in lce: binary {binary}; real-valued {', '.join(real) or 'none'}.")
     print(f"The bundle is {out}; its manifest lists the operators of every artefact.")
+
+
+@app.command(name="export-c")
+def export_c(
+    model: Annotated[
+        Path, typer.Argument(help="A Keras or Larq model: a .keras or .h5 file.", metavar="MODEL")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The directory to write the C into.", metavar="DIR")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Prefix of everything in the C. [default: the model's name]")
+    ] = None,
+    fixed_point: Annotated[
+        bool, typer.Option("--fixed-point", help="Numbers as int32, for processors without floats.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Export any binary Keras or Larq model as bit-exact C99 for microcontrollers.
+
+    Its layers: QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs, Flatten, in a chain.
+    With the Arm toolchain and QEMU installed, it says what the C takes on three boards.
+
+    Example:
+
+        ddnn export-c model.keras --out firmware --name keyword
+    """
+    import numpy as np
+
+    from ddnn_tf.export.c import convert, load_model
+    from ddnn_tf.export.c.boards import measure_all
+
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"'{out}' is a file: name a directory.")
+    exported = convert(load_model(model), name=name, fixed_point=fixed_point)
+    source = exported.source
+    exported.predict(np.zeros((1, *source.input_shape), np.uint8))
+    boards = measure_all(source, np.zeros((1, *source.input_shape), bool if source.is_binary else np.uint8))
+    exported.save(out)
+    summary = {
+        "name": source.name,
+        "files": [str(out / f"{source.name}{suffix}") for suffix in (".h", ".c", ".json")],
+        "input_shape": list(source.input_shape),
+        "binary_input": source.is_binary,
+        "outputs": [asdict(member) for member in source.outputs],
+        "fraction_bits": source.fraction_bits,
+        "boards": boards,
+    }
+    if as_json:
+        _print_json(summary)
+        return
+    print(f"{source.name}.h and {source.name}.c are in {out}.")
+    _boards({("", source.name): {"boards": boards}})
 
 
 @app.command()
@@ -528,6 +600,45 @@ def _verification(records: list[Mapping[str, Any]], as_json: bool) -> None:
             "yes" if one["passed"] else "NO",
         )
     _print(table)
+
+
+def _boards(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+    """What exported C takes on the boards; of a target's devices, the largest of each number."""
+    from ddnn_tf.export.c.boards import BOARDS, missing_tools
+
+    for target in dict.fromkeys(target for _, target in found):
+        several = [details for (_, name), details in found.items() if name == target]
+        if missing_tools():
+            _print(f"{target}: not run on boards, for want of {', '.join(missing_tools())}.")
+            continue
+        columns = ("build", "flash", "library", "scratch", "stack", "RAM", "instructions")
+        table = _table(f"{target} on emulated boards, bytes; instructions a sample", "board", *columns)
+        for board, processor in BOARDS.items():
+            rows = [details["boards"][board] for details in several]
+            failed = [row["error"] for row in rows if "error" in row]
+            if failed:
+                table.add_row(f"{board} ({processor})", failed[0])
+                continue
+            for build, numbers in (("small", rows), ("fast", [row["fast"] for row in rows])):
+                largest = [
+                    max(row[key] for row in numbers)
+                    for key in (
+                        "flash_bytes",
+                        "library_bytes",
+                        "scratch_bytes",
+                        "stack_bytes",
+                        "ram_bytes",
+                        "instructions",
+                    )
+                ]
+                table.add_row(f"{board} ({processor})", build, *map(str, largest))
+        _print(table)
+        sizes = several[0].get("message_bytes")
+        if sizes:
+            _print(
+                f"Messages of {target}: class vector {sizes['class_vector']} bytes, features {sizes['features']} "
+                "bytes. RAM is scratch, stack and output; library is what floats in software take."
+            )
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

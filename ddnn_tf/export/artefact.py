@@ -39,10 +39,17 @@ class Artefact:
 
 
 class Target(Protocol):
-    """An engine and a precision: three verbs."""
+    """An engine and a precision: three verbs.
+
+    Attributes:
+        name: Its name on the command line.
+        extra: The extra of the package that installs it.
+        sections: What it takes, in words.
+    """
 
     name: str
     extra: str
+    sections: str
 
     def takes(self, section: Section) -> bool:
         """Whether the engine can run sections of this kind at all."""

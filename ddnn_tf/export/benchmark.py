@@ -18,9 +18,10 @@ import numpy as np
 
 from ddnn_tf.bundle import read_bundle
 from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.export.c.target import C
 from ddnn_tf.export.litert import interpreter, quantized
 from ddnn_tf.export.micro import run_in_child
-from ddnn_tf.export.pipeline import TARGETS, bundle_sections, received
+from ddnn_tf.export.pipeline import TARGETS, bundle_sections, check_artefacts, received
 from ddnn_tf.sections import Arrays, Section
 
 __all__ = ["NOTE", "Timing", "benchmark", "benchmark_bundle", "macs", "use_one_thread"]
@@ -29,7 +30,8 @@ NOTE = (
     "MACs: multiply-accumulates of a sample, of which binary ones have weights and inputs of one bit. lce is "
     "the interpreter of LCE's Python wheel, its reference for x86-64, called through Python; LCE's fast "
     "kernels are for 64-bit ARM: time the lce.tflite of a bundle there with LCE's own "
-    "`lce_benchmark_model --graph=lce.tflite`. micro is TFLM's reference kernels on this host."
+    "`lce_benchmark_model --graph=lce.tflite`. micro is TFLM's reference kernels on this host. c is the fast build "
+    "for this processor, called through Python; its bytes are those of the source text."
 )
 _WARM_UP, _SINGLES, _BATCHES, _BATCH = 20, 300, 12, 256
 
@@ -76,6 +78,7 @@ def benchmark_bundle(path: str | Path, report: Callable[[str], None] = lambda _:
     bundle = read_bundle(path)
     data = bundle.source.load()
     sections = bundle_sections(bundle)
+    check_artefacts(bundle, sections)
     images = data.images[np.resize(data.split["test"], _BATCH)]
     return benchmark(sections, bundle.artefacts, received(bundle.topology, sections, images), report)
 
@@ -186,6 +189,8 @@ def _engine(artefact: Artefact) -> _Clock:
         return _litert(artefact)
     if artefact.target.startswith("micro"):
         return _micro(artefact)
+    if artefact.target in ("c", "c-fixed"):
+        return _c(artefact)
     run = TARGETS[artefact.target].runner(artefact)
 
     def clock(inputs: Arrays, batch: int) -> list[float]:
@@ -219,6 +224,17 @@ def _litert(artefact: Artefact) -> _Clock:
                 engine.invoke()
 
         return _timed(call, batch)
+
+    return clock
+
+
+def _c(artefact: Artefact) -> _Clock:
+    """The library itself, on pixels as they come from a sensor; one call for a batch."""
+    library = C.library(artefact)
+
+    def clock(inputs: Arrays, batch: int) -> list[float]:
+        images = inputs[artefact.section].astype(np.uint8)
+        return _timed(lambda at: library.run(_slice(images, at * batch, batch)), batch)
 
     return clock
 

@@ -33,6 +33,7 @@ class Lce:
 
     name = "lce"
     extra = "lce"
+    sections = "any section"
 
     def takes(self, section: Section) -> bool:
         """Every section."""

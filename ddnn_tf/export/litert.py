@@ -34,6 +34,7 @@ class Tflite:
     """
 
     extra = "tflite"
+    sections = "any section"
 
     def __init__(self, precision: str = "float32") -> None:
         self.precision = precision

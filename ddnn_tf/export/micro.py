@@ -37,6 +37,7 @@ class Micro:
     """
 
     extra = "micro"
+    sections = "device sections"
 
     def __init__(self, precision: str = "float32") -> None:
         self.precision = precision

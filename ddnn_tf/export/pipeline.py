@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ddnn_tf.bundle import Bundle, read_bundle, write_bundle
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.export.artefact import Target
+from ddnn_tf.export.c.target import C
 from ddnn_tf.export.lce import Lce
 from ddnn_tf.export.litert import Tflite
 from ddnn_tf.export.micro import Micro
@@ -27,7 +28,15 @@ from ddnn_tf.runs import load_run
 from ddnn_tf.sections import Arrays, Section, compose, cut
 from ddnn_tf.topology import Topology
 
-__all__ = ["TARGETS", "bundle_sections", "choose", "export_run", "received", "verify_bundle"]
+__all__ = [
+    "TARGETS",
+    "bundle_sections",
+    "check_artefacts",
+    "choose",
+    "export_run",
+    "received",
+    "verify_bundle",
+]
 
 _CALIBRATION = 200
 
@@ -39,6 +48,8 @@ _ALL: tuple[Target, ...] = (
     Micro("int16"),
     Lce(),
     SavedModel(),
+    C(),
+    C(fixed_point=True),
 )
 TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
 """Every target by its name."""
@@ -94,6 +105,12 @@ def export_run(
     chosen = choose("section", sections, list(cuts))
     calibration = received(trained.topology, cuts, data.images[data.split["train"][:_CALIBRATION]])
     verifier = Verifier(trained.topology, trained.thresholds, cuts, *verification_samples(data))
+    for target in (TARGETS[each] for each in wanted if targets is not None):
+        if not any(target.takes(cuts[name]) for name in chosen):
+            raise ValueError(
+                f"Expected sections that '{target.name}' can run, but got {', '.join(chosen)}: it takes "
+                f"{target.sections}."
+            )
     artefacts, found = [], []
     for name in chosen:
         for target in (TARGETS[each] for each in wanted if TARGETS[each].takes(cuts[name])):
@@ -104,11 +121,6 @@ def export_run(
                 raise ValueError(_missed(result))
             artefacts.append(artefact)
             found.append(result)
-    if not artefacts:
-        raise ValueError(
-            f"Expected sections that {', '.join(wanted)} can run, but got {', '.join(chosen)}: TFLite Micro "
-            "takes device sections, SavedModel the cloud."
-        )
     bundle = Bundle(
         source=trained.source,
         data_sha256=trained.data_sha256,
@@ -137,14 +149,28 @@ def verify_bundle(path: str | Path, report: Callable[[str], None] = lambda _: No
     sections = bundle_sections(bundle)
     verifier = Verifier(bundle.topology, bundle.thresholds, sections, *verification_samples(data))
     found = []
+    check_artefacts(bundle, sections)
     for artefact in bundle.artefacts:
         report(f"{artefact.section}: {artefact.target}")
-        if artefact.target not in TARGETS or artefact.section not in sections:
-            raise ValueError(
-                f"'{path}' holds '{artefact.section}' for '{artefact.target}', which is unknown."
-            )
         found.append(verifier.verify(artefact, TARGETS[artefact.target]))
     return found
+
+
+def check_artefacts(bundle: Bundle, sections: Mapping[str, Section]) -> None:
+    """That every artefact is of a known section and target, and that C is what its network gives.
+
+    Raises:
+        ValueError: One is not. Nothing has run then.
+    """
+    for artefact in bundle.artefacts:
+        if artefact.target not in TARGETS or artefact.section not in sections:
+            raise ValueError(
+                f"The bundle holds '{artefact.section}' for '{artefact.target}', which is unknown: export it "
+                "anew with this version of ddnn_tf."
+            )
+        target = TARGETS[artefact.target]
+        if isinstance(target, C):
+            target.check(artefact, sections[artefact.section])
 
 
 def bundle_sections(bundle: Bundle) -> dict[str, Section]:

@@ -25,6 +25,7 @@ class SavedModel:
 
     name = "savedmodel"
     extra = "tflite"
+    sections = "the cloud"
 
     def takes(self, section: Section) -> bool:
         """The cloud."""

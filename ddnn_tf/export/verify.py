@@ -47,6 +47,8 @@ BARS: dict[str, Bar] = {
     "lce": _EXACT,
     "savedmodel": _EXACT,
     "micro": _EXACT,
+    "c": _EXACT,
+    "c-fixed": Bar(bits=1.0, decisions=0.998, accuracy=0.002),
     "micro-int16": Bar(bits=0.9999, decisions=None, accuracy=0.005),
     "micro-int8": Bar(bits=0.995, decisions=None, accuracy=0.005),
     "tflite-int8": Bar(bits=0.995, decisions=None, accuracy=0.005),

@@ -29,7 +29,7 @@ from ddnn_tf.export.c.source import Member, Source, write
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["CModel", "convert", "load", "read_source", "source_files"]
+__all__ = ["CModel", "convert", "load", "load_model", "read_source", "source_files"]
 
 
 class CModel:
@@ -138,6 +138,27 @@ def load(path: str | Path) -> CModel:
         raise ValueError(f"Expected one exported network in '{place}', but it holds {names}.")
     files = (found[0].with_suffix(suffix) for suffix in (".h", ".c", ".json"))
     return CModel(read_source({file.name: file.read_bytes() for file in files}))
+
+
+def load_model(path: str | Path) -> tf.keras.Model:
+    """Reads a saved Keras model that is made of Keras, Larq and DDNN layers.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It cannot be read.
+    """
+    import larq  # noqa: F401  registers its layers with Keras
+    import tensorflow as tf
+
+    import ddnn_tf.blocks  # noqa: F401  registers its layer
+
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There is no model '{path}'.")
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its reader met
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"'{path}' is not a Keras model that can be read: {reason}") from None
 
 
 def source_files(source: Source) -> dict[str, bytes]:
