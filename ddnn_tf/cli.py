@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -318,7 +318,8 @@ def export(
         if "boards" in artefact.details
     }
     records = [
-        {**record, **on_boards.get((record["section"], record["target"]), {})} for record in bundle.verification
+        {**record, **on_boards.get((record["section"], record["target"]), {})}
+        for record in bundle.verification
     ]
     _verification(records, as_json)
     if as_json:
@@ -356,8 +357,6 @@ def export_c(
 
         ddnn export-c model.keras --out firmware --name keyword
     """
-    import numpy as np
-
     from ddnn_tf.export.c import convert, load_model
     from ddnn_tf.export.c.boards import measure_all
 
@@ -582,7 +581,7 @@ def _working() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def _verification(records: list[Mapping[str, Any]], as_json: bool) -> None:
+def _verification(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(records, indent=2))
         return
@@ -636,8 +635,9 @@ def _boards(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
         sizes = several[0].get("message_bytes")
         if sizes:
             _print(
-                f"Messages of {target}: class vector {sizes['class_vector']} bytes, features {sizes['features']} "
-                "bytes. RAM is scratch, stack and output; library is what floats in software take."
+                f"Messages of {target}: class vector {sizes['class_vector']} bytes, features "
+                f"{sizes['features']} bytes. RAM is scratch, stack and output; library is what floats in "
+                "software take."
             )
 
 

@@ -192,7 +192,9 @@ class _Folder:
         """The whole network."""
         missing = [name for name in _outputs(self.model) if name not in self.outputs]
         if missing:
-            raise ValueError(f"The output '{missing[0]}' of '{self.model.name}' does not lie along its chain.")
+            raise ValueError(
+                f"The output '{missing[0]}' of '{self.model.name}' does not lie along its chain."
+            )
         return IntegerNetwork(self.input_shape, self.is_binary, tuple(self.stages), self.outputs)
 
     def _rescale(self, layer: tf.keras.layers.Layer) -> None:
@@ -200,13 +202,15 @@ class _Folder:
             raise ValueError(f"'{layer.name}' scales each channel in its own way, which does not fold.")
         scale, offset = float(np.squeeze(layer.scale)), float(np.squeeze(layer.offset))
         if self.stages or self.waiting or self.scale != 1 or self.offset:
-            raise ValueError(f"'{layer.name}' rescales what are no pixels: leave the scaling to a batch norm.")
+            raise ValueError(
+                f"'{layer.name}' rescales what are no pixels: leave the scaling to a batch norm."
+            )
         mantissa = math.frexp(scale)[0] if math.isfinite(scale) else 0.0
         if mantissa != 0.5 or not (offset / scale).is_integer() or abs(offset / scale) > _EXACT >> 8:
             raise ValueError(
-                f"'{layer.name}' scales pixels by {scale:g} and shifts them by {offset:g}, which is not exact "
-                "in integers: take pixels as 0..255 (batch normalization absorbs the scale), or a scale that "
-                "is a power of two, such as 1/128, and an offset that is a multiple of it."
+                f"'{layer.name}' scales pixels by {scale:g} and shifts them by {offset:g}, which is not "
+                "exact in integers: take pixels as 0..255 (batch normalization absorbs the scale), or a "
+                "scale that is a power of two, such as 1/128, and an offset that is a multiple of it."
             )
         self.scale, self.offset = scale, int(offset / scale)
 
@@ -243,7 +247,8 @@ class _Folder:
         highest = 1 if self.stages or self.is_binary else HIGHEST_PIXEL + abs(self.offset)
         if stage.reach(highest) >= _EXACT:
             raise ValueError(
-                f"'{layer.name}' has sums up to {stage.reach(highest)}: from 2^24 on Keras's float32 is not exact."
+                f"'{layer.name}' has sums up to {stage.reach(highest)}: from 2^24 on Keras's float32 is not "
+                "exact."
             )
         self.stages.append(stage)
         self.current = stage.gives(self.current)
@@ -274,7 +279,9 @@ class _Folder:
 
     def _point(self, name: str, one: _Pointwise) -> None:
         if not self.stages:
-            raise ValueError(f"'{name}' normalizes the input itself: put it behind the first layer with weights.")
+            raise ValueError(
+                f"'{name}' normalizes the input itself: put it behind the first layer with weights."
+            )
         if one.filters != self.stages[-1].filters:
             raise ValueError(f"'{name}' normalizes what was flattened: put it before the Flatten.")
         self.waiting.append(one)
@@ -347,7 +354,8 @@ def _chain(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     inputs = tf.nest.flatten(model.inputs)
     if len(inputs) != 1:
         raise ValueError(f"Expected a model with one input, but '{model.name}' has {len(inputs)}.")
-    tensor, found = inputs[0], []
+    tensor = inputs[0]
+    found: list[tf.keras.layers.Layer] = []
     while True:
         takers = [
             (layer, node.outputs)

@@ -74,7 +74,9 @@ class Frame:
             ValueError: The frame holds none.
         """
         if self.kind == FEATURES or len(self.payload) % 4:
-            raise ValueError(f"Expected a class vector, but got {len(self.payload)} bytes of kind {self.kind}.")
+            raise ValueError(
+                f"Expected a class vector, but got {len(self.payload)} bytes of kind {self.kind}."
+            )
         if self.kind == CLASS_VECTOR:
             return np.frombuffer(self.payload, "<f4").astype(np.float32)
         fixed = np.frombuffer(self.payload, "<i4")
@@ -89,8 +91,8 @@ class Frame:
         count = int(np.prod(shape))
         if self.kind != FEATURES or len(self.payload) != -(-count // 8):
             raise ValueError(
-                f"Expected a feature map of {-(-count // 8)} bytes for {shape}, but got {len(self.payload)} bytes "
-                f"of kind {self.kind}."
+                f"Expected a feature map of {-(-count // 8)} bytes for {shape}, but got "
+                f"{len(self.payload)} bytes of kind {self.kind}."
             )
         return unpack_bits(np.frombuffer(self.payload, np.uint8), shape)
 

@@ -233,9 +233,7 @@ class IntegerNetwork:
         return found
 
 
-def _taps(
-    values: NDArray[Any], window: Window, padding: int | bool
-) -> dict[tuple[int, int], NDArray[Any]]:
+def _taps(values: NDArray[Any], window: Window, padding: int | bool) -> dict[tuple[int, int], NDArray[Any]]:
     """What stands under each place of a window: `(samples, rows, columns, channels)`."""
     padded = np.pad(values, [(0, 0), *window.margins, (0, 0)], constant_values=padding)
     rows, columns = window.positions(*values.shape[1:3])

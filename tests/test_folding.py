@@ -6,47 +6,13 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from binary_models import BINARY, ORDERS, binary_net, device, layers, ordered, pixels
 
 from ddnn_tf.blocks import convp
 from ddnn_tf.folding import fold, fold_sign
-from ddnn_tf.integers import IntegerNetwork
 from ddnn_tf.network import build
-from ddnn_tf.sections import Section, cut
-from ddnn_tf.topology import Devices, Topology
-
-layers = tf.keras.layers
-BINARY: dict[str, Any] = {"kernel_quantizer": "ste_sign", "use_bias": False}
-HIDDEN: dict[str, Any] = {"input_quantizer": "ste_sign", **BINARY}
-
-
-def shuffle_norms(model: tf.keras.Model, seed: int = 0) -> None:
-    """Batch norms that rise, fall, or are constant, around the sums that random inputs give."""
-    random = np.random.default_rng(seed)
-    inputs = random.integers(0, 256, (32, *model.input_shape[1:])).astype(np.float32)
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            size = layer.moving_mean.shape[0]
-            gamma, beta = random.normal(size=size), random.normal(size=size) / 2
-            if size > 5:
-                gamma[:3], beta[:3] = 0, (1, -1, 0)
-            sums = tf.keras.Model(model.inputs, layer.input)(inputs).numpy().reshape(-1, size)
-            weights = [gamma] * layer.scale + [beta] * layer.center
-            layer.set_weights([*weights, sums.mean(axis=0), sums.var(axis=0) + 0.3])
-
-
-def device(seed: int = 0, **options: object) -> tuple[Section, IntegerNetwork]:
-    fields = {"count": 1, "image_shape": (10, 9, 3), "filters": 12, **options}
-    topology = Topology(devices=Devices(**fields))
-    section = cut(build(topology), topology)["device_0"]
-    shuffle_norms(section.model, seed)
-    return section, fold(section.model)
-
-
-def pixels(*shape: int, samples: int = 200, seed: int = 1) -> np.ndarray:
-    images = np.random.default_rng(seed).integers(0, 256, (samples, *shape), dtype=np.uint8)
-    images[:10] = 0
-    images[10:20] = 255
-    return images
+from ddnn_tf.sections import cut
+from ddnn_tf.topology import Topology
 
 
 def agrees(model: tf.keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -69,7 +35,7 @@ def agrees(model: tf.keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_device_gives_the_bits_and_vectors_of_keras(blocks: int, channels: int) -> None:
-    section, _ = device(blocks=blocks, image_shape=(10, 9, channels))
+    section = device(blocks=blocks, image_shape=(10, 9, channels))
     found = agrees(section.model, pixels(10, 9, channels, samples=500))
     assert 0.2 < found["features"].mean() < 0.8
     assert found["class_vector"].dtype == np.float32
@@ -77,7 +43,7 @@ def test_a_device_gives_the_bits_and_vectors_of_keras(blocks: int, channels: int
 
 def test_ties_fall_as_in_keras() -> None:
     """A batch norm that maps an integer to zero, or to a rounding error beside it."""
-    section, _ = device()
+    section = device()
     norm = section.model.get_layer("device_0_convp_0_norm")
     sign = section.model.get_layer("device_0_convp_0_sign")
     means = np.arange(12) * 3 - 17.0
@@ -91,7 +57,7 @@ def test_ties_fall_as_in_keras() -> None:
 
 
 def test_a_constant_filter_has_its_threshold_out_of_reach() -> None:
-    section, network = device()
+    network = fold(device().model)
     sign = network.stages[0].sign
     assert sign is not None
     assert sign.thresholds[:3].tolist() == [-6885, 6886, -6885]
@@ -100,7 +66,7 @@ def test_a_constant_filter_has_its_threshold_out_of_reach() -> None:
 
 def test_pixels_scaled_to_one_would_not_be_exact() -> None:
     """Why pixels are 0..255: the same network on pixels / 255 differs from its integers somewhere."""
-    section, _ = device()
+    section = device()
     layer = section.model.get_layer("device_0_convp_0_norm")
     gamma, beta, mean, variance = layer.get_weights()
     mean = np.round(mean)
@@ -112,36 +78,6 @@ def test_pixels_scaled_to_one_would_not_be_exact() -> None:
     assert not np.array_equal(bits, scaled)
 
 
-def binary_net(*, scaled: bool = False, biased: bool = False, classes: int = 10) -> tf.keras.Model:
-    """BinaryNet's manner: pool before the batch norm, signs as input quantizers, everything mixed in size."""
-    hidden = {**HIDDEN, "use_bias": biased}
-    stack = [
-        layers.Input((12, 11, 1)),
-        *([layers.Rescaling(1 / 128, offset=-1)] if scaled else []),
-        lq.layers.QuantConv2D(20, 3, padding="same", pad_values=1.0 if scaled else 0.0, **BINARY),
-        layers.MaxPooling2D(2),
-        layers.BatchNormalization(scale=False),
-        lq.layers.QuantConv2D(33, (3, 2), strides=(2, 1), padding="same", pad_values=-1.0, **hidden),
-        layers.BatchNormalization(),
-        layers.MaxPooling2D(3, strides=2, padding="same"),
-        layers.Flatten(),
-        layers.Dropout(0.2),
-        lq.layers.QuantDense(40, **hidden),
-        layers.BatchNormalization(center=False),
-        layers.Activation(lq.quantizers.SteSign()),
-        lq.layers.QuantDense(classes, **hidden),
-        layers.BatchNormalization(),
-    ]
-    model = tf.keras.Sequential(stack)
-    shuffle_norms(model)
-    if biased:
-        for layer in model.layers:
-            if getattr(layer, "use_bias", False):
-                bias = np.random.default_rng(3).normal(size=layer.bias.shape)
-                layer.set_weights([layer.get_weights()[0], bias])
-    return model
-
-
 @pytest.mark.parametrize("options", [{}, {"scaled": True}, {"biased": True}], ids=str)
 def test_a_binary_net_gives_the_numbers_of_keras(options: dict[str, bool]) -> None:
     model = binary_net(**options)
@@ -149,59 +85,9 @@ def test_a_binary_net_gives_the_numbers_of_keras(options: dict[str, bool]) -> No
     assert len(np.unique(found.argmax(axis=1))) > 3
 
 
-ORDERS = {
-    "zero padding of bits": [
-        lq.layers.QuantConv2D(8, 3, padding="same", **BINARY),
-        layers.BatchNormalization(),
-        lq.layers.QuantConv2D(5, 3, padding="same", strides=2, pad_values=0.0, **HIDDEN),
-    ],
-    "signs, pools and norms in turn": [
-        lq.layers.QuantConv2D(8, 3, padding="valid", **BINARY),
-        layers.BatchNormalization(),
-        lq.quantizers.SteSign(),
-        layers.MaxPooling2D(2),
-        layers.BatchNormalization(),
-        layers.MaxPooling2D(2, strides=1),
-        layers.BatchNormalization(),
-        lq.quantizers.SteSign(),
-    ],
-    "two pools": [
-        lq.layers.QuantConv2D(8, 3, activation=lq.quantizers.SteSign(), **BINARY),
-        layers.MaxPooling2D(2),
-        layers.MaxPooling2D((1, 2)),
-        layers.Flatten(),
-        lq.layers.QuantDense(4, **HIDDEN),
-    ],
-    "a binary input": [
-        lq.layers.QuantConv2D(8, 3, padding="same", pad_values=1.0, **HIDDEN),
-        layers.BatchNormalization(),
-        layers.Flatten(),
-        lq.layers.QuantDense(7, **HIDDEN),
-    ],
-    "dense on pixels": [
-        layers.Flatten(),
-        lq.layers.QuantDense(9, **BINARY),
-        layers.BatchNormalization(),
-        lq.layers.QuantDense(7, **HIDDEN),
-        layers.BatchNormalization(),
-        lq.quantizers.SteSign(),
-    ],
-    "numbers as an image": [lq.layers.QuantConv2D(3, 5, strides=3, **BINARY)],
-    "flattened at the end": [
-        lq.layers.QuantConv2D(3, 5, strides=3, **BINARY),
-        layers.BatchNormalization(),
-        lq.quantizers.SteSign(),
-        layers.Flatten(),
-    ],
-}
-
-
 @pytest.mark.parametrize("order", ORDERS)
 def test_any_sensible_order_of_layers(order: str) -> None:
-    model = tf.keras.Sequential([layers.Input((11, 10, 2)), *ORDERS[order]])
-    shuffle_norms(model)
-    inputs = pixels(11, 10, 2)
-    agrees(model, inputs > 127 if order == "a binary input" else inputs)
+    agrees(*ordered(order))
 
 
 def test_a_softmax_at_the_end_is_left_off_with_a_warning() -> None:
@@ -230,12 +116,12 @@ REFUSED = {
     "activation": (lambda: chain(first(activation="relu")), r"'first, activation' \(relu\) is no sign"),
     "numbers": (lambda: chain(first(), first(name="second")), "'second' takes numbers"),
     "dilation": (lambda: chain(first(dilation_rate=2)), r"'first' has dilation_rate \(2, 2\)"),
-    "depthwise": (lambda: chain(lq.layers.QuantDepthwiseConv2D(3, name="deep")), "'deep' is a QuantDepthwise"),
+    "depthwise": (lambda: chain(lq.layers.QuantDepthwiseConv2D(3, name="deep")), "'deep' is a Quant"),
     "pooled numbers": (lambda: chain(first(), layers.MaxPooling2D(2, name="pool")), "numbers behind 'pool'"),
     "dense on an image": (lambda: chain(lq.layers.QuantDense(4, name="wide", **BINARY)), "Flatten before"),
-    "normalized pixels": (lambda: chain(layers.BatchNormalization(name="norm"), first()), "'norm' normalizes"),
+    "normalized pixels": (lambda: chain(layers.BatchNormalization(name="norm"), first()), "'norm' norm"),
     "fractional padding": (lambda: chain(first(padding="same", pad_values=0.5)), "pads with 0.5"),
-    "after softmax": (lambda: chain(first(activation="softmax"), layers.Flatten(name="flat")), "'flat' follows"),
+    "after softmax": (lambda: chain(first(activation="softmax"), layers.Flatten(name="flat")), "'flat'"),
 }  # fmt: skip
 
 
@@ -259,7 +145,7 @@ def test_only_chains_fold() -> None:
 
 def test_a_float_device_is_refused_and_statistics_must_be_finite() -> None:
     floats = Topology.devices_cloud(devices=1, precision="float")
-    with pytest.raises(ValueError, match="device_0_convp_0_conv.* only binary"):
+    with pytest.raises(ValueError, match=r"device_0_convp_0_conv.* only binary"):
         fold(cut(build(floats), floats)["device_0"].model)
     pixel = layers.Input((8, 8, 3))
     model = tf.keras.Model(pixel, convp(pixel, 4, name="block"))
@@ -270,7 +156,7 @@ def test_a_float_device_is_refused_and_statistics_must_be_finite() -> None:
 
 
 def test_inputs_of_another_kind_are_refused() -> None:
-    _, network = device()
+    network = fold(device().model)
     with pytest.raises(ValueError, match="uint8"):
         network.run(np.zeros((1, 10, 9, 3), np.float32))
     with pytest.raises(ValueError, match="10, 9, 3"):

@@ -30,8 +30,8 @@ NOTE = (
     "MACs: multiply-accumulates of a sample, of which binary ones have weights and inputs of one bit. lce is "
     "the interpreter of LCE's Python wheel, its reference for x86-64, called through Python; LCE's fast "
     "kernels are for 64-bit ARM: time the lce.tflite of a bundle there with LCE's own "
-    "`lce_benchmark_model --graph=lce.tflite`. micro is TFLM's reference kernels on this host. c is the fast build "
-    "for this processor, called through Python; its bytes are those of the source text."
+    "`lce_benchmark_model --graph=lce.tflite`. micro is TFLM's reference kernels on this host. c is the fast "
+    "build for this processor, called through Python; its bytes are those of the source text."
 )
 _WARM_UP, _SINGLES, _BATCHES, _BATCH = 20, 300, 12, 256
 

@@ -42,7 +42,9 @@ def main() -> None:
     (options.out / "inputs.bin").write_bytes(images.tobytes())
     answers = section.run({section.inputs[0]: images.astype(np.float32)})
     words = write_outputs(exported.source.outputs, answers)
-    (options.out / "expected.bin").write_bytes(b"".join(map(sent, range(IMAGES), words, answers["class_vector"])))
+    (options.out / "expected.bin").write_bytes(
+        b"".join(map(sent, range(IMAGES), words, answers["class_vector"]))
+    )
 
 
 def sent(sample: int, words: NDArray[np.uint32], vector: NDArray[np.float32]) -> bytes:

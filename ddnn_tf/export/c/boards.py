@@ -140,4 +140,3 @@ def measure_all(source: Source, inputs: NDArray[Any]) -> dict[str, dict[str, Any
         except ValueError as error:
             found[board] = {"error": str(error)}
     return found
-

@@ -284,9 +284,7 @@ class _Writer:
             layer.thresholds = self._thresholds(stage.sign.thresholds * turn)
         self.layers.append(layer)
 
-    def _image_of_numbers(
-        self, stage: Stage, shape: Shape, on_pixels: bool, given: str, target: str
-    ) -> None:
+    def _image_of_numbers(self, stage: Stage, shape: Shape, on_pixels: bool, given: str, target: str) -> None:
         number = len(self.layers)
         kind = self._kind(stage, on_pixels)
         layer = _Layer(
@@ -379,11 +377,13 @@ class _Writer:
             return
         if self.fraction_bits is None:
             for scale, offset in stage.steps:
-                layer.steps.append({"scale": "" if scale is None else _floats(scale), "offset": _floats(offset)})
+                layer.steps.append(
+                    {"scale": "" if scale is None else _floats(scale), "offset": _floats(offset)}
+                )
             return
-        scale, offset = _composed(stage)
         unit = 2.0**self.fraction_bits
-        layer.steps.append({"scale": _integers(np.rint(scale * unit)), "offset": _integers(np.rint(offset * unit))})
+        factor, shift = (np.rint(values * unit) for values in _composed(stage))
+        layer.steps.append({"scale": _integers(factor), "offset": _integers(shift)})
 
     def _thresholds(self, values: NDArray[Any]) -> str:
         if np.abs(values).max() > np.iinfo(np.int16).max:
@@ -407,8 +407,8 @@ class _Writer:
         small = (*window.size, *window.stride, *moved.size, *moved.stride, window.margins[0][0])
         if max(large) > _LIMIT - _LANES or max(small) > 0xFF or abs(stage.padding) > np.iinfo(np.int16).max:
             raise ValueError(
-                f"Layer {number} ({'x'.join(map(str, shape))} to {rows}x{columns}x{filters}) is too large for "
-                f"the C export, which counts to {_LIMIT - _LANES} (kernels and pools to 255)."
+                f"Layer {number} ({'x'.join(map(str, shape))} to {rows}x{columns}x{filters}) is too large "
+                f"for the C export, which counts to {_LIMIT - _LANES} (kernels and pools to 255)."
             )
         fields = [
             *shape, rows, columns, filters, *window.size, *window.stride, window.margins[0][0],
@@ -459,7 +459,11 @@ _SUM = {
     "skipping": "sum_inside({patch}, {inside}, weights, taps)",
 }
 _ROWS = [
-    (kind, _GATHER[kind].format(patch="patch", inside="inside"), _SUM[kind].format(patch="patch", inside="inside"))
+    (
+        kind,
+        _GATHER[kind].format(patch="patch", inside="inside"),
+        _SUM[kind].format(patch="patch", inside="inside"),
+    )
     for kind in _GATHER
 ]
 
@@ -468,7 +472,9 @@ def _fraction_bits(stages: Sequence[Stage]) -> int | None:
     """How many bits may stand behind the point so that no number overflows an int32."""
     stage = stages[-1]
     if stage.sign is not None or not stage.steps:
-        raise ValueError("Fixed point is for a class vector or logits, but this network ends in bits or integers.")
+        raise ValueError(
+            "Fixed point is for a class vector or logits, but this network ends in bits or integers."
+        )
     scale, offset = _composed(stage)
     reach = stage.reach(HIGHEST_PIXEL if len(stages) == 1 else 1)
     largest = float((np.abs(scale) * reach + np.abs(offset)).max()) + 2.0**-_FIXED_BITS
@@ -477,38 +483,50 @@ def _fraction_bits(stages: Sequence[Stage]) -> int | None:
     while bits > 0 and (largest * 2.0**bits + reach + 1) >= 2.0**_FIXED_BITS:
         bits -= 1
     if bits < 0:
-        raise ValueError(f"The class vector reaches {largest:g}, which does not fit 32 bits: leave --fixed-point out.")
+        raise ValueError(
+            f"The class vector reaches {largest:g}, which does not fit 32 bits: leave --fixed-point out."
+        )
     return min(bits, _FIXED_BITS - 1)
 
 
 def _composed(stage: Stage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     scale, offset = np.ones(stage.filters), np.zeros(stage.filters)
     for factor, shift in stage.steps:
-        factor = np.ones(stage.filters) if factor is None else factor.astype(np.float64)
-        scale, offset = scale * factor, offset * factor + shift
+        if factor is not None:
+            scale, offset = scale * factor, offset * factor
+        offset = offset + shift
     return scale, offset
 
 
-def _fast(weights: NDArray[np.int8], limits: NDArray[Any], stage: Stage, shape: Shape) -> dict[str, Any] | None:
+def _fast(
+    weights: NDArray[np.int8], limits: NDArray[Any], stage: Stage, shape: Shape
+) -> dict[str, Any] | None:
     """The straight-line form of a convolution of pixels; None where 16 bits or the stride do not allow it."""
     height, width, channels = shape
     reach = stage.reach(HIGHEST_PIXEL)
-    if stage.window.stride != (1, 1) or 2 * reach + 1 > np.iinfo(np.int16).max or stage.filters > _FAST_FILTERS:
+    if (
+        stage.window.stride != (1, 1)
+        or 2 * reach + 1 > np.iinfo(np.int16).max
+        or stage.filters > _FAST_FILTERS
+    ):
         return None
     low, high = min(0, stage.padding), max(HIGHEST_PIXEL, stage.padding)
     groups = [
         range(at, min(at + _CHANNELS_OF_A_PLANE, channels)) for at in range(0, channels, _CHANNELS_OF_A_PLANE)
     ]
-    planes, index = [], {}
+    planes: list[dict[str, Any]] = []
+    index: dict[tuple[int, tuple[int, ...]], tuple[int, int]] = {}
     for group in groups:
         for signs in _combinations(len(group)):
             raised = -sum(low if sign > 0 else -high for sign in signs)
             index[group.start, signs] = (len(planes), raised)
-            terms = "".join(f" {'+' if sign > 0 else '-'} c{at}" for sign, at in zip(signs, group, strict=True))
+            terms = "".join(
+                f" {'+' if sign > 0 else '-'} c{at}" for sign, at in zip(signs, group, strict=True)
+            )
             text = terms.removeprefix(" + ") + (f" + {raised}" if raised else "")
             planes.append({"text": text, "padding": stage.padding * sum(signs) + raised})
     rows = [f"row_{y}" for y in range(weights.shape[0])]
-    (top, _), (left, right) = stage.window.margins
+    (top, _), (left, _) = stage.window.margins
     columns = stage.window.positions(height, width)[1]
     filters = []
     for number in range(stage.filters):
@@ -577,7 +595,9 @@ def _integers(values: NDArray[Any]) -> str:
 
 def _floats(values: NDArray[np.float32]) -> str:
     """Nine significant digits give every float32 back."""
-    return _list(f"{value:.9g}f" if re.search(r"[.e]", f"{value:.9g}") else f"{value:.9g}.0f" for value in values)
+    return _list(
+        f"{value:.9g}f" if re.search(r"[.e]", f"{value:.9g}") else f"{value:.9g}.0f" for value in values
+    )
 
 
 def _list(items: Iterable[str]) -> str:

@@ -45,7 +45,10 @@ class C:
         images = samples[section.inputs[0]][:_MEASURED].astype(np.uint8)
         sizes = {member.name: member.size for member in source.outputs}
         details = {
-            "message_bytes": {"class_vector": 4 * sizes["class_vector"], "features": -(-sizes["features"] // 8)},
+            "message_bytes": {
+                "class_vector": 4 * sizes["class_vector"],
+                "features": -(-sizes["features"] // 8),
+            },
             "fraction_bits": source.fraction_bits,
             "boards": measure_all(source, images),
         }
@@ -59,8 +62,8 @@ class C:
         """
         if dict(artefact.files) != self._files(self._source(section)):
             raise ValueError(
-                f"'{artefact.section}' for '{artefact.target}' is not the C that this version of ddnn_tf writes "
-                "for the network in the bundle, and other code is not run: export the network anew."
+                f"'{artefact.section}' for '{artefact.target}' is not the C that this version of ddnn_tf "
+                "writes for the network in the bundle, and other code is not run: export the network anew."
             )
 
     def runner(self, artefact: Artefact) -> Runner:

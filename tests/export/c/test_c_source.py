@@ -1,0 +1,287 @@
+"""The generated C: what it computes, on this machine, in both builds, and how it compiles."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from binary_models import ORDERS, binary_net, ordered, pixels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddnn_tf.export.c.host import Library
+from ddnn_tf.export.c.source import Source, write
+from ddnn_tf.folding import fold
+from ddnn_tf.frames import CLASS_VECTOR, FEATURES, FIXED_POINT, read_frame
+from ddnn_tf.integers import IntegerNetwork, Output, Pool, Sign, Stage, Window
+
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-pedantic")
+# The lanes of a vector: all that this processor has, those that every x86-64 has, and two in a word.
+WIDTHS = ((), ("-march=x86-64",), ("-U__SSE2__", "-U__AVX2__", "-U__AVX512BW__", "-U__ARM_NEON"))
+
+
+def random_device(
+    shape: tuple[int, int, int], filters: int, blocks: int, classes: int = 3, seed: int = 0
+) -> IntegerNetwork:
+    """A device of random integers, as `fold` makes them of a trained one; in no time."""
+    random = np.random.default_rng(seed)
+    stages = []
+    height, width, channels = shape
+    for block in range(blocks):
+        taps = 9 * channels
+        weights = random.choice(np.int8([-1, 1]), (3, 3, channels, filters))
+        spread = 120 * taps**0.5 if block == 0 else taps**0.5
+        rising = random.random(filters) < 0.5
+        sign = Sign((random.normal(size=filters) * spread).astype(np.int32), rising)
+        window = Window((3, 3), margins=((1, 1), (1, 1)))
+        pool = Pool(Window((3, 3), (2, 2), ((1, height % 2), (1, width % 2))), rising)
+        stages.append(Stage(weights, window=window, padding=min(block, 1), sign=sign, pools=(pool,)))
+        height, width, channels = stages[-1].gives((height, width, channels))
+    count = height * width * channels
+    dense = random.choice(np.int8([-1, 1]), (1, 1, count, classes))
+    scale, offset = random.normal(size=(2, classes)).astype(np.float32)
+    stages.append(Stage(dense, is_dense=True, steps=((scale, offset),)))
+    outputs = {
+        "features": Output(blocks - 1, (height, width, channels)),
+        "class_vector": Output(blocks, (classes,)),
+    }
+    return IntegerNetwork(shape, False, tuple(stages), outputs)
+
+
+def assert_equal(network: IntegerNetwork, inputs: np.ndarray, *, name: str = "net") -> Source:
+    source = write(network, name)
+    expected = network.run(inputs)
+    for fast in (False, True):
+        found = Library(source, fast=fast).run(inputs)
+        assert list(found) == list(expected)
+        for output, values in expected.items():
+            assert found[output].dtype == values.dtype
+            assert np.array_equal(found[output], values), (output, fast)
+    return source
+
+
+@pytest.mark.parametrize("filters", [1, 3, 4, 16, 17, 32])
+@pytest.mark.parametrize(("blocks", "shape"), [(1, (32, 32, 3)), (2, (9, 10, 1)), (3, (20, 33, 3))])
+def test_devices_of_any_size(filters: int, blocks: int, shape: tuple[int, int, int]) -> None:
+    assert_equal(random_device(shape, filters, blocks), pixels(*shape, samples=40))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 12),
+    width=st.integers(1, 70),
+    channels=st.integers(1, 5),
+    filters=st.integers(1, 40),
+    blocks=st.integers(1, 2),
+    seed=st.integers(0, 1000),
+)
+def test_devices_of_odd_shapes(
+    height: int, width: int, channels: int, filters: int, blocks: int, seed: int
+) -> None:
+    network = random_device((height, width, channels), filters, blocks, seed=seed)
+    assert_equal(network, pixels(height, width, channels, samples=4, seed=seed)[::-1])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_sensible_order_of_layers(order: str) -> None:
+    model, inputs = ordered(order)
+    assert_equal(fold(model), inputs)
+
+
+@pytest.mark.parametrize("options", [{}, {"scaled": True}, {"biased": True}], ids=str)
+def test_a_binary_net(options: dict[str, bool]) -> None:
+    assert_equal(fold(binary_net(**options)), pixels(12, 11, 1))
+
+
+def test_fixed_point_is_within_its_unit() -> None:
+    network = random_device((12, 12, 3), 4, 1)
+    source = write(network, "net", fixed_point=True)
+    assert source.fraction_bits is not None
+    assert 15 <= source.fraction_bits <= 30
+    inputs = pixels(12, 12, 3)
+    found = Library(source).run(inputs)
+    expected = network.run(inputs)
+    assert found["class_vector"].dtype == np.int32
+    assert np.array_equal(found["features"], expected["features"])
+    error = np.abs(found["class_vector"] / 2.0**source.fraction_bits - expected["class_vector"])
+    taps = network.stages[-1].taps
+    assert error.max() < (taps + 1) * 2.0**-source.fraction_bits + 1e-5
+    plain = Library(source, fast=False).run(inputs)
+    assert np.array_equal(plain["class_vector"], found["class_vector"])
+
+
+def test_fixed_point_never_overflows() -> None:
+    """The largest sums, both ways, and scales from tiny to huge."""
+    for scale in (1e-6, 1e-3, 1.0, 1e4):
+        weights = np.int8(np.where(np.arange(64)[:, None] % 2, 1, [[1, -1]]))[None, None]
+        steps = ((np.float32([scale, -scale]), np.float32([3, scale])),)
+        stage = Stage(weights, is_dense=True, steps=steps)
+        network = IntegerNetwork((1, 1, 64), True, (stage,), {"class_vector": Output(0, (2,))})
+        source = write(network, "net", fixed_point=True)
+        inputs = np.ones((2, 1, 1, 64), bool)
+        inputs[1] = False
+        found = Library(source).run(inputs)["class_vector"] / 2.0 ** (source.fraction_bits or 0)
+        assert np.allclose(found, network.run(inputs)["class_vector"], rtol=1e-6, atol=1e-5)
+
+
+def every_form() -> dict[str, Source]:
+    networks = {f"order_{at}": fold(ordered(order)[0]) for at, order in enumerate(ORDERS)}
+    networks["net"] = fold(binary_net(scaled=True))
+    for filters, blocks in ((1, 1), (4, 1), (17, 2), (32, 3)):
+        networks[f"device_{filters}_{blocks}"] = random_device((9, 14, 3), filters, blocks)
+    sources = {name: write(network, name) for name, network in networks.items()}
+    for name in ("net", "device_4_1"):
+        sources[f"{name}_fixed"] = write(networks[name], f"{name}_fixed", fixed_point=True)
+    return sources
+
+
+COMPILERS = {
+    "gcc": ["gcc", "-std=c99"],
+    "clang": ["clang", "-std=c99"],
+    "g++": ["g++", "-x", "c++", "-std=c++17"],
+    "clang++": ["clang++", "-x", "c++", "-std=c++17"],
+    "arm-none-eabi-gcc": ["arm-none-eabi-gcc", "-std=c99", "-mthumb", "-mcpu=cortex-m0"],
+}
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("forms")
+    for name, source in every_form().items():
+        (place / f"{name}.h").write_text(source.header)
+        (place / f"{name}.c").write_text(source.source)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_every_form_compiles_without_a_warning(compiler: str, forms: Path) -> None:
+    if shutil.which(COMPILERS[compiler][0]) is None:
+        pytest.skip(f"{compiler} is not installed")
+    for file in sorted(forms.glob("*.c")):
+        for speed in (["-Os"], ["-O2", "-DDDNN_FAST"]):
+            command = [*COMPILERS[compiler], *WARNINGS, *speed, "-c", str(file), "-o", "/dev/null"]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=forms, check=False)
+            assert done.returncode == 0, done.stderr
+
+
+def test_nothing_of_the_library_but_memcpy_is_used(forms: Path, tmp_path: Path) -> None:
+    for file in sorted(forms.glob("*.c")):
+        text = file.read_text() + file.with_suffix(".h").read_text()
+        included = {line.split()[1] for line in text.splitlines() if line.startswith("#include <")}
+        assert included == {"<stdint.h>", "<string.h>"}
+        subprocess.run(["cc", "-std=c99", "-Os", "-c", file, "-o", tmp_path / "net.o"], check=True)
+        listed = subprocess.run(
+            ["nm", "-u", tmp_path / "net.o"], capture_output=True, text=True, check=True
+        ).stdout
+        assert {name.lstrip("_") for name in listed.split() if name != "U"} <= {"memcpy", "memset"}
+
+
+DRIVER = """\
+#include "net.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void frames(const net_output *output, unsigned long whole, int which)
+{
+    for (uint32_t capacity = 0; capacity < whole + 9; capacity++) {
+        uint8_t *frame = malloc(capacity ? capacity : 1); /* of just this size: a byte more is noticed */
+        const uint32_t written = which
+            ? net_frame_features(output, 7, 123456, frame, capacity)
+            : net_frame_class_vector(output, 7, 123456, frame, capacity);
+        if (written != (capacity < whole ? 0 : whole))
+            exit(3);
+        if (capacity == whole)
+            fwrite(frame, 1, written, stdout);
+        free(frame);
+    }
+}
+
+int main(void)
+{
+    uint8_t *input = malloc(NET_INPUT_BYTES);
+    net_scratch *scratch = malloc(sizeof *scratch);
+    net_output *output = malloc(sizeof *output);
+    memset(scratch, 0xa5, sizeof *scratch);
+    while (fread(input, 1, NET_INPUT_BYTES, stdin) == NET_INPUT_BYTES) {
+        net_run(input, scratch, output);
+        fwrite(output, sizeof *output, 1, stdout);
+        frames(output, NET_CLASS_VECTOR_FRAME_BYTES, 0);
+        frames(output, NET_FEATURES_FRAME_BYTES, 1);
+    }
+    free(input);
+    free(scratch);
+    free(output);
+    return 0;
+}
+"""
+SANITIZED = ("-g", "-O1", "-std=c99", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SHAPES = ((1, 1, 1), (2, 3, 3), (7, 33, 1), (16, 16, 3))
+
+
+def fuzz(place: Path, filters: int, width: tuple[str, ...], fast: bool) -> None:
+    """One device under the sanitizers: random images, and frames into buffers of every length."""
+    shape = SHAPES[filters % len(SHAPES)]
+    network = random_device(shape, filters, 1 + filters % 3, seed=filters)
+    source = write(network, "net", fixed_point=filters % 5 == 0)
+    place.mkdir()
+    for file, text in (("net.h", source.header), ("net.c", source.source), ("driver.c", DRIVER)):
+        (place / file).write_text(text)
+    options = [*SANITIZED, *(("-DDDNN_FAST", "-march=native", *width) if fast else ())]
+    subprocess.run(["gcc", *options, "net.c", "driver.c", "-o", "driver"], cwd=place, check=True)
+    inputs = pixels(*shape, samples=30, seed=filters)
+    done = subprocess.run([place / "driver"], input=inputs.tobytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr == b""
+    words = sum(member.words for member in source.outputs)
+    expected = network.run(inputs)
+    rows = np.frombuffer(done.stdout, np.uint8).reshape(len(inputs), -1)
+    vector_kind = CLASS_VECTOR if source.fraction_bits is None else FIXED_POINT
+    for row, bits, vector in zip(rows, expected["features"], expected["class_vector"], strict=True):
+        sent = row[4 * words :].tobytes()
+        first = 20 + 4 * len(vector)
+        frames = [read_frame(sent[:first]), read_frame(sent[first:])]
+        assert [(frame.kind, frame.device, frame.sample) for frame in frames] == [
+            (vector_kind, 7, 123456),
+            (FEATURES, 7, 123456),
+        ]
+        assert np.array_equal(frames[1].features(bits.shape) > 0, bits)
+        assert np.allclose(frames[0].class_vector(), vector, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_no_sanitizer_finds_anything(tmp_path: Path) -> None:
+    """All filter counts, in the plain build and in the fast one with vectors of every width."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    cases = [(filters, (), False) for filters in range(1, 33)]
+    cases += [(filters, WIDTHS[filters % len(WIDTHS)], True) for filters in range(1, 33)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda at: fuzz(tmp_path / str(at), *cases[at]), range(len(cases))))
+
+
+def test_bad_names_and_sizes_are_refused() -> None:
+    network = random_device((8, 8, 1), 2, 1)
+    with pytest.raises(ValueError, match="C identifier in lower case, but got 'My-Net'"):
+        write(network, "My-Net")
+    huge = Stage(
+        np.ones((1, 300, 1, 1), np.int8), window=Window((1, 300)), sign=Sign(np.int32([0]), np.ones(1, bool))
+    )
+    wide = IntegerNetwork((1, 400, 1), False, (huge,), {"output": Output(0, (1, 101, 1))})
+    with pytest.raises(ValueError, match="too large for the C export"):
+        write(wide, "net")
+    with pytest.raises(ValueError, match="ends in bits or integers"):
+        write(fold(ordered("dense on pixels")[0]), "net", fixed_point=True)
+
+
+def test_floats_are_written_with_nine_digits() -> None:
+    values = np.float32([3e-7, 1 / 3, 1.0, -0.0, 16777216.0, 1e-38])
+    stage = Stage(np.ones((1, 1, 8, 6), np.int8), is_dense=True, steps=((values, values),))
+    network = IntegerNetwork((1, 1, 8), True, (stage,), {"class_vector": Output(0, (6,))})
+    inputs = np.random.default_rng(0).random((50, 1, 1, 8)) < 0.5
+    assert_equal(network, inputs)
