@@ -456,6 +456,7 @@ def main() -> None:
     """Runs the command; an error is one line on stderr and exit code 2."""
     warnings.showwarning = _warn
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("larq").setLevel(logging.ERROR)
     try:
         # Out of its standalone mode, typer returns the exit code: 130 after Ctrl-C.
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -54,8 +54,9 @@ def fold(model: tf.keras.Model) -> IntegerNetwork:
         ValueError: A layer that cannot be computed exactly in integers, by name, with the reason.
     """
     folder = _Folder(model)
-    for layer in _chain(model):
+    for layer, tensor in _chain(model):
         folder.add(layer)
+        folder.mark(tensor)
     return folder.finish()
 
 
@@ -184,8 +185,11 @@ class _Folder:
                 f"'{layer.name}' is a {type(layer).__name__}, which does not fold to integers; these do: "
                 "QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs, Flatten."
             )
-        for name, tensor in _outputs(self.model).items():
-            if any(tensor is output for output in tf.nest.flatten(layer.output)):
+
+    def mark(self, tensor: tf.Tensor) -> None:
+        """What the last layer gave; perhaps it is an output."""
+        for name, output in _outputs(self.model).items():
+            if tensor is output:
                 self._give(name)
 
     def finish(self) -> IntegerNetwork:
@@ -349,29 +353,38 @@ class _Folder:
         self.outputs[name] = Output(len(self.stages) - 1, shape)
 
 
-def _chain(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
-    """The layers from the input on, each taking what the one before gives."""
+def _chain(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, tf.Tensor]]:
+    """The layers from the input on, each taking what the one before gives, and what each gives."""
     inputs = tf.nest.flatten(model.inputs)
     if len(inputs) != 1:
         raise ValueError(f"Expected a model with one input, but '{model.name}' has {len(inputs)}.")
-    tensor = inputs[0]
-    found: list[tf.keras.layers.Layer] = []
+    paths = sorted((_path(tensor) for tensor in _outputs(model).values()), key=len)
+    for path in paths:
+        for (mine, _), (longest, _) in zip(path, paths[-1], strict=False):
+            if mine is not longest:
+                raise ValueError(
+                    f"'{model.name}' branches to '{mine.name}' and '{longest.name}': only a chain of layers "
+                    "folds to integers."
+                )
+    return paths[-1]
+
+
+def _path(tensor: tf.Tensor) -> list[tuple[tf.keras.layers.Layer, tf.Tensor]]:
+    """The layers from the input to a tensor."""
+    found: list[tuple[tf.keras.layers.Layer, tf.Tensor]] = []
     while True:
-        takers = [
-            (layer, node.outputs)
-            for layer in model.layers
-            for node in layer.inbound_nodes
-            if any(tensor is given for given in tf.nest.flatten(node.input_tensors))
-            and not isinstance(layer, tf.keras.layers.InputLayer)
-        ]
-        if not takers:
-            return found
-        if len(takers) > 1:
-            names = " and ".join(f"'{layer.name}'" for layer, _ in takers)
-            raise ValueError(f"'{model.name}' branches to {names}: only a chain of layers folds to integers.")
-        layer, given = takers[0]
-        found.append(layer)
-        tensor = tf.nest.flatten(given)[0]
+        # A layer may have been called elsewhere too: Keras notes with each tensor which call gave it.
+        layer, call, _ = tensor._keras_history
+        found.append((layer, tensor))
+        given = tf.nest.flatten(layer.inbound_nodes[call].input_tensors)
+        if isinstance(layer, tf.keras.layers.InputLayer):
+            return found[::-1]
+        if len(given) != 1:
+            raise ValueError(
+                f"'{layer.name}' is a {type(layer).__name__} of {len(given)} inputs: only a chain of layers "
+                "folds to integers."
+            )
+        tensor = given[0]
 
 
 def _outputs(model: tf.keras.Model) -> dict[str, tf.Tensor]:

@@ -131,3 +131,8 @@ def ordered(order: str) -> tuple[tf.keras.Model, np.ndarray]:
     shuffle_norms(model)
     inputs = pixels(11, 10, 2)
     return model, inputs > 127 if order == "a binary input" else inputs
+
+
+def chain_of(*stack: tf.keras.layers.Layer) -> tf.keras.Model:
+    """Layers on an 8x8 image of three channels."""
+    return tf.keras.Sequential([layers.Input((8, 8, 3)), *stack])

@@ -6,7 +6,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from binary_models import BINARY, ORDERS, binary_net, device, layers, ordered, pixels
+from binary_models import BINARY, ORDERS, binary_net, chain_of, device, layers, ordered, pixels
 
 from ddnn_tf.blocks import convp
 from ddnn_tf.folding import fold, fold_sign
@@ -99,29 +99,25 @@ def test_a_softmax_at_the_end_is_left_off_with_a_warning() -> None:
     assert network.run(pixels(1, 1, 40))["output"].dtype == np.int32
 
 
-def chain(*stack: tf.keras.layers.Layer) -> tf.keras.Model:
-    return tf.keras.Sequential([layers.Input((8, 8, 3)), *stack])
-
-
 def first(**options: Any) -> tf.keras.layers.Layer:
     return lq.layers.QuantConv2D(4, 3, **{**BINARY, "name": "first", **options})
 
 
 REFUSED = {
-    "real weights": (lambda: chain(layers.Conv2D(4, 3, name="first")), "weights of 'first'"),
-    "ternary weights": (lambda: chain(first(kernel_quantizer="ste_tern")), "weights of 'first'"),
-    "scaled pixels": (lambda: chain(layers.Rescaling(1 / 255), first()), "0.00392157.*0..255"),
-    "unknown layer": (lambda: chain(first(), layers.AveragePooling2D(name="mean")), "'mean' is a AverageP"),
-    "relu": (lambda: chain(first(), layers.ReLU(name="relu")), "'relu' is a ReLU"),
-    "activation": (lambda: chain(first(activation="relu")), r"'first, activation' \(relu\) is no sign"),
-    "numbers": (lambda: chain(first(), first(name="second")), "'second' takes numbers"),
-    "dilation": (lambda: chain(first(dilation_rate=2)), r"'first' has dilation_rate \(2, 2\)"),
-    "depthwise": (lambda: chain(lq.layers.QuantDepthwiseConv2D(3, name="deep")), "'deep' is a Quant"),
-    "pooled numbers": (lambda: chain(first(), layers.MaxPooling2D(2, name="pool")), "numbers behind 'pool'"),
-    "dense on an image": (lambda: chain(lq.layers.QuantDense(4, name="wide", **BINARY)), "Flatten before"),
-    "normalized pixels": (lambda: chain(layers.BatchNormalization(name="norm"), first()), "'norm' norm"),
-    "fractional padding": (lambda: chain(first(padding="same", pad_values=0.5)), "pads with 0.5"),
-    "after softmax": (lambda: chain(first(activation="softmax"), layers.Flatten(name="flat")), "'flat'"),
+    "real weights": (lambda: chain_of(layers.Conv2D(4, 3, name="first")), "weights of 'first'"),
+    "ternary weights": (lambda: chain_of(first(kernel_quantizer="ste_tern")), "weights of 'first'"),
+    "scaled pixels": (lambda: chain_of(layers.Rescaling(1 / 255), first()), "0.00392157.*0..255"),
+    "unknown layer": (lambda: chain_of(first(), layers.AveragePooling2D(name="mean")), "'mean' is a Av"),
+    "relu": (lambda: chain_of(first(), layers.ReLU(name="relu")), "'relu' is a ReLU"),
+    "activation": (lambda: chain_of(first(activation="relu")), r"'first, activation' \(relu\) is no sign"),
+    "numbers": (lambda: chain_of(first(), first(name="second")), "'second' takes numbers"),
+    "dilation": (lambda: chain_of(first(dilation_rate=2)), r"'first' has dilation_rate \(2, 2\)"),
+    "depthwise": (lambda: chain_of(lq.layers.QuantDepthwiseConv2D(3, name="deep")), "'deep' is a Quant"),
+    "pooled numbers": (lambda: chain_of(first(), layers.MaxPooling2D(2, name="pool")), "behind 'pool'"),
+    "dense on an image": (lambda: chain_of(lq.layers.QuantDense(4, name="wide", **BINARY)), "Flatten before"),
+    "normalized pixels": (lambda: chain_of(layers.BatchNormalization(name="norm"), first()), "'norm' norm"),
+    "fractional padding": (lambda: chain_of(first(padding="same", pad_values=0.5)), "pads with 0.5"),
+    "after softmax": (lambda: chain_of(first(activation="softmax"), layers.Flatten(name="flat")), "'flat'"),
 }  # fmt: skip
 
 
@@ -139,8 +135,19 @@ def test_only_chains_fold() -> None:
     two = first(name="second")(start)
     with pytest.raises(ValueError, match="branches to 'first' and 'second'"):
         fold(tf.keras.Model(start, [one, two]))
+    with pytest.raises(ValueError, match="'add' is a Add of 2 inputs"):
+        fold(tf.keras.Model(start, layers.Add(name="add")([one, two])))
     with pytest.raises(ValueError, match="one input"):
         fold(tf.keras.Model([start, layers.Input((4,))], one))
+
+
+def test_a_model_whose_layers_are_called_elsewhere_too_folds() -> None:
+    model = binary_net()
+    again = model.inputs[0]
+    for layer in model.layers:
+        again = layer(again)
+    agrees(model, pixels(12, 11, 1))
+    agrees(tf.keras.Model(model.inputs, again), pixels(12, 11, 1))
 
 
 def test_a_float_device_is_refused_and_statistics_must_be_finite() -> None:

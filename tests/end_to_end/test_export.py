@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ddnn_tf.bundle import read_bundle, write_bundle
+from ddnn_tf.export.c.boards import missing_tools
+from ddnn_tf.topology import Topology
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +43,8 @@ def bundle(run: Path) -> Path:
     keys = {"section", "target", "bytes", "bit_agreement", "decision_agreement", "max_logit_error", "passed"}
     assert all(keys <= set(record) and record["passed"] and record["samples"] >= 500 for record in records)
     pairs = {(record["section"], record["target"]) for record in records}
-    devices = {
-        ("device_0", name) for name in ("tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce")
-    }
+    engines = ("tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce", "c", "c-fixed")
+    devices = {("device_0", name) for name in engines}
     assert pairs >= devices | {("local", "tflite"), ("cloud", "lce"), ("cloud", "savedmodel")}
     exact = [record for record in records if "int" not in record["target"]]
     assert all(record["decision_agreement"] == 1 for record in exact)
@@ -85,7 +86,7 @@ def test_benchmark_compares_the_engines(bundle: Path) -> None:
     assert result.returncode == 0, result.stderr
     rows = json.loads(result.stdout)
     assert {row["engine"] for row in rows if row["section"] == "device_0"} == {
-        "keras", "tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce",
+        "keras", "tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce", "c", "c-fixed",
     }  # fmt: skip
     assert all(row["median_us"] > 0 and row["p95_us"] > 0 for row in rows)
     assert all(row["ratio"] == 1 for row in rows if row["engine"] == "tflite")
@@ -93,6 +94,59 @@ def test_benchmark_compares_the_engines(bundle: Path) -> None:
     assert device["macs"] == 32 * 32 * 27 * 2
     assert device["binary_macs"] == 16 * 16 * 2 * 8
     assert device["arena_bytes"] > 0
+
+
+def test_c_comes_with_what_it_takes_on_boards(run: Path) -> None:
+    place = run.parent / "firmware"
+    asked = ("--target", "c", "--section", "device_1")
+    result = ddnn("export", run, "--out", place, *asked, "--fixed-point", "--json")
+    assert result.returncode == 0, result.stderr
+    (record,) = json.loads(result.stdout)
+    assert record["target"] == "c-fixed"
+    assert record["bit_agreement"] == 1
+    assert record["message_bytes"] == {"class_vector": 32, "features": 64}
+    files = sorted(file.name for file in (place / "device_1" / "c-fixed").iterdir())
+    assert files == ["ddnn_device.c", "ddnn_device.h", "ddnn_device.json"]
+    if missing_tools():
+        assert record["boards"] == {}
+        return
+    assert set(record["boards"]) == {"microbit", "mps2-an386", "mps3-an547"}
+    for board in record["boards"].values():
+        assert 500 < board["flash_bytes"] + board["library_bytes"] < 2048
+        assert 100 < board["ram_bytes"] < 1024
+        assert 10_000 < board["fast"]["instructions"] < board["instructions"]
+    table = ddnn("export", run, "--out", run.parent / "again", *asked).stdout
+    assert "mps2-an386 (Cortex-M4)" in table
+    assert "class vector 32 bytes, features 64 bytes" in table
+
+
+def test_other_c_in_a_bundle_is_not_compiled(run: Path, bundle: Path) -> None:
+    """With its hash mended: whoever can write a bundle could else run code on the machine of its reader."""
+    whole = read_bundle(bundle)
+    artefact = next(each for each in whole.artefacts if each.target == "c")
+    files = dict(artefact.files)
+    files["c/ddnn_device.c"] += b"#error this was compiled\n"
+    place = run.parent / "foreign.zip"
+    write_bundle(replace(whole, artefacts=[replace(artefact, files=files)]), place)
+    for command in ("verify", "benchmark"):
+        result = ddnn(command, place)
+        assert result.returncode == 2
+        assert "other code is not run" in result.stderr
+
+
+def test_a_float_device_is_refused_as_c(shared: Path, tmp_path: Path) -> None:
+    topology = Topology.devices_cloud(devices=1, filters=2, classes=8, precision="float")
+    (tmp_path / "float.yaml").write_text(topology.to_yaml())
+    path = shared / "data" / "eth80_32.npz"
+    trained = ddnn(
+        "train", "--data", "eth80", "--path", path, "--devices", 1, "--topology", tmp_path / "float.yaml",
+        "--epochs", 1, "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    result = ddnn("export", tmp_path / "run", "--out", tmp_path / "bundle", "--target", "c")
+    assert result.returncode == 2
+    assert "takes device sections with binary blocks, which fold to integers" in result.stderr
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_changed_artefact_is_refused(bundle: Path, run: Path) -> None:
@@ -115,6 +169,11 @@ def test_a_changed_artefact_is_refused(bundle: Path, run: Path) -> None:
         (["RUN", "--target", "onnx"], "out of tflite, tflite-int8"),
         (["RUN", "--section", "edge_0"], "out of device_0, device_1, local, cloud"),
         (["RUN", "--section", "local", "--target", "micro"], "takes device sections"),
+        (
+            ["RUN", "--section", "cloud", "--target", "c"],
+            "'c' can run, but got cloud: it takes device",
+        ),
+        (["RUN", "--target", "tflite", "--fixed-point"], "--fixed-point is for C"),
         (["nowhere"], "no run directory"),
     ],
 )
