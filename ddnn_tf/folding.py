@@ -11,6 +11,11 @@ bits near a threshold flip. A scale that is a power of two, and a whole offset, 
     >>> network = fold(sections["device_0"].model)
     >>> network.run(images)     # images (samples, height, width, channels) uint8
 
+What is equal is what Keras gives layer by layer, `model(X)`. `model.predict` gives the same, unless
+TensorFlow fuses a convolution with a batch norm right behind it (oneDNN, on x86; a pool between them
+prevents it): then the last digit of a number differs, and a bit where batch norm maps a whole sum to
+about zero.
+
 Layers that fold, in a chain: QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs (as
 layers, activations or input quantizers), Flatten, Rescaling of the pixels, Dropout (nothing at
 inference), and a Softmax at the end, which is left off.
@@ -53,8 +58,9 @@ def fold(model: tf.keras.Model) -> IntegerNetwork:
     Raises:
         ValueError: A layer that cannot be computed exactly in integers, by name, with the reason.
     """
+    chain = _chain(model)
     folder = _Folder(model)
-    for layer, tensor in _chain(model):
+    for layer, tensor in chain:
         folder.add(layer)
         folder.mark(tensor)
     return folder.finish()
@@ -133,7 +139,6 @@ class _Folder:
     """Walks down the chain; what stands between a stage's sums (or bits) and the next sign is `waiting`."""
 
     model: tf.keras.Model
-    shape: tuple[int, ...] = ()
     stages: list[Stage] = field(default_factory=list)
     waiting: list[_Pointwise | _Pooling] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
@@ -143,47 +148,50 @@ class _Folder:
     is_over: bool = False
 
     def __post_init__(self) -> None:
-        self.shape = tuple(self.model.input_shape[1:])
-        if len(self.shape) == 1:
-            self.shape = (1, 1, *self.shape)
-        if len(self.shape) != 3 or None in self.shape:
+        given = tuple(tf.nest.flatten(self.model.inputs)[0].shape[1:])
+        if len(given) not in (1, 3) or None in given:
             raise ValueError(
                 f"Expected an input of (height, width, channels) or (features,), but '{self.model.name}' "
-                f"takes {self.model.input_shape[1:]}."
+                f"takes {given}."
             )
-        self.input_shape: Shape = self.shape
-        self.current: Shape = self.shape
-        self.flat = False
+        self.flat = len(given) == 1
+        self.input_shape: Shape = (1, 1, *given) if self.flat else given
+        self.current: Shape = self.input_shape
 
     def add(self, layer: tf.keras.layers.Layer) -> None:
         """The next layer."""
         layers = tf.keras.layers
+        if _is_exactly(layer, layers.InputLayer, layers.Dropout, layers.SpatialDropout2D):
+            return
         if self.is_over:
             raise ValueError(f"'{layer.name}' follows a softmax, which can only stand at the end.")
-        if isinstance(layer, (layers.InputLayer, layers.Dropout)):
-            pass
-        elif isinstance(layer, layers.Rescaling):
+        if layer.compute_dtype != "float32":
+            raise ValueError(
+                f"'{layer.name}' computes in {layer.compute_dtype}: only float32 is exact as C is."
+            )
+        if _is_exactly(layer, layers.Rescaling):
             self._rescale(layer)
         elif _is_exactly(layer, lq.layers.QuantConv2D, layers.Conv2D):
             self._weigh(layer, _convolution(layer, self.current))
         elif _is_exactly(layer, lq.layers.QuantDense, layers.Dense):
             self._weigh(layer, Stage(signs(layer)[None, None], is_dense=True))
-        elif isinstance(layer, (layers.MaxPooling2D, PaddedMaxPool2D)):
+        elif _is_exactly(layer, layers.MaxPooling2D, PaddedMaxPool2D):
             self._pool(layer)
-        elif isinstance(layer, layers.BatchNormalization):
+        elif _is_exactly(layer, layers.BatchNormalization):
             self._point(layer.name, _norm(layer))
-        elif isinstance(layer, layers.Flatten):
+        elif _is_exactly(layer, layers.Flatten) and layer.data_format == "channels_last":
             self.flat = True
-        elif isinstance(layer, layers.Softmax):
+        elif _is_exactly(layer, layers.Softmax):
             self._end(layer.name)
-        elif isinstance(layer, layers.Activation):
+        elif _is_exactly(layer, layers.Activation):
             self._activate(layer.activation, layer.name)
         elif isinstance(layer, lq.quantizers.Quantizer):
             self._activate(layer, layer.name)
         else:
             raise ValueError(
                 f"'{layer.name}' is a {type(layer).__name__}, which does not fold to integers; these do: "
-                "QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs, Flatten."
+                "QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs, Flatten (no subclasses; "
+                "channels last)."
             )
 
     def mark(self, tensor: tf.Tensor) -> None:
@@ -233,6 +241,10 @@ class _Folder:
             raise ValueError(f"'{layer.name}' binarizes scaled pixels: leave the scaling out.")
         else:
             _check_sign(quantizer, f"{layer.name}, input_quantizer")
+            if float(quantizer(tf.constant([0.0]))[0]) != 1:
+                raise ValueError(
+                    f"'{layer.name}' makes -1 of an input of 0: its input_quantizer must make +1 of it."
+                )
             self.is_binary = True
         if not self.stages and not self.is_binary:
             padding = stage.padding / self.scale - self.offset
@@ -244,7 +256,7 @@ class _Folder:
             stage = replace(stage, padding=int(padding))
         elif stage.padding not in (-1, 0, 1):
             raise ValueError(f"'{layer.name}' pads bits with {stage.padding}: set pad_values to -1, 0 or 1.")
-        if len(self.current) == 3 and self.flat and not stage.is_dense:
+        if self.flat and not stage.is_dense:
             raise ValueError(f"'{layer.name}' convolves what was flattened.")
         if not self.flat and stage.is_dense and self.current[:2] != (1, 1):
             raise ValueError(f"'{layer.name}' is dense on an image: put a Flatten before it.")
@@ -256,7 +268,6 @@ class _Folder:
             )
         self.stages.append(stage)
         self.current = stage.gives(self.current)
-        self.flat = stage.is_dense
         if len(self.stages) == 1 and (self.scale, self.offset) != (1.0, 0):
             total = stage.weights.astype(np.float32).sum(axis=(0, 1, 2))
             offsets = np.float32(self.offset) * total
@@ -327,6 +338,8 @@ class _Folder:
                 falling ^= one.falling
         highest = HIGHEST_PIXEL if len(self.stages) == 1 and not self.is_binary else 1
         answer, reach = _answer(through, sign), stage.reach(highest)
+        if stage.sign is None or self.waiting:
+            self._check_given()
         if stage.sign is None:
             stage = replace(stage, sign=_search(answer, filters, reach))
         elif points:
@@ -334,10 +347,21 @@ class _Folder:
         self.stages[-1] = replace(stage, pools=(*stage.pools, *pools[::-1]))
         self.waiting = []
 
+    def _check_given(self, name: str = "") -> None:
+        """That no output was taken of the last stage, which now becomes something else."""
+        for other, output in self.outputs.items():
+            if output.stage == len(self.stages) - 1:
+                also = f" and '{name}'" if name else ""
+                raise ValueError(
+                    f"The output '{other}'{also}: of a layer with weights, and the batch norm, sign and pool "
+                    "behind it, only the last can be an output, once."
+                )
+
     def _give(self, name: str) -> None:
         """What the chain holds now is an output."""
         if not self.stages:
             raise ValueError(f"The output '{name}' is the input itself.")
+        self._check_given(name)
         stage = self.stages[-1]
         if self.waiting or stage.sign is None:
             pooling = next((one for one in self.waiting if isinstance(one, _Pooling)), None)
@@ -355,6 +379,11 @@ class _Folder:
 
 def _chain(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, tf.Tensor]]:
     """The layers from the input on, each taking what the one before gives, and what each gives."""
+    if not getattr(model, "_is_graph_network", False):
+        raise ValueError(
+            f"'{model.name}' is no graph of layers yet: begin it with an Input, as in "
+            "tf.keras.Sequential([tf.keras.Input(shape), ...])."
+        )
     inputs = tf.nest.flatten(model.inputs)
     if len(inputs) != 1:
         raise ValueError(f"Expected a model with one input, but '{model.name}' has {len(inputs)}.")
@@ -443,7 +472,9 @@ def _norm(layer: tf.keras.layers.Layer) -> _Pointwise:
     gamma = None if layer.gamma is None else layer.gamma.numpy()
     filters = layer.moving_mean.shape[0]
     falling = np.zeros(filters, bool) if gamma is None else gamma < 0
-    return _Pointwise(_norm_function(layer), filters, layer.name, affine(layer), falling)
+    step = affine(layer)
+    _check_finite(layer.name, step)
+    return _Pointwise(_norm_function(layer), filters, layer.name, step, falling)
 
 
 def _norm_function(layer: tf.keras.layers.Layer) -> Function:

@@ -36,11 +36,18 @@ class Window:
         size: Its rows and columns.
         stride: Its steps.
         margins: What surrounds the image: `(top, bottom)` and `(left, right)`.
+
+    Raises:
+        ValueError: A margin as large as the window, which could then stand outside of the image.
     """
 
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     margins: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+
+    def __post_init__(self) -> None:
+        if any(max(margin) >= size for margin, size in zip(self.margins, self.size, strict=True)):
+            raise ValueError(f"Expected margins smaller than the window {self.size}, but got {self.margins}.")
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of what it gives on an image."""

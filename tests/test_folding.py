@@ -118,7 +118,33 @@ REFUSED = {
     "normalized pixels": (lambda: chain_of(layers.BatchNormalization(name="norm"), first()), "'norm' norm"),
     "fractional padding": (lambda: chain_of(first(padding="same", pad_values=0.5)), "pads with 0.5"),
     "after softmax": (lambda: chain_of(first(activation="softmax"), layers.Flatten(name="flat")), "'flat'"),
+    "channels first": (lambda: chain_of(first(), layers.Flatten("channels_first", name="flat")), "'flat' is"),
+    "subclasses": (lambda: chain_of(first(), Negation(name="own")), "'own' is a Negation"),
+    "half precision": (
+        lambda: chain_of(first(), layers.BatchNormalization(dtype="mixed_bfloat16", name="norm")),
+        "'norm' computes in bfloat16",
+    ),
+    "zero is no bit": (lambda: chain_of(first(input_quantizer=below)), "'first' makes -1 of an input of 0"),
+    "norm without end": (lambda: chain_of(first(), infinite()), "'norm' has weights that are not finite"),
+    "unbuilt": (lambda: tf.keras.Sequential([first()], name="net"), "'net' is no graph of layers yet"),
 }  # fmt: skip
+
+
+class Negation(layers.Flatten):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return -super().call(inputs)
+
+
+def below(values: tf.Tensor) -> tf.Tensor:
+    return tf.where(values > 0, 1.0, -1.0)
+
+
+def infinite() -> tf.keras.layers.Layer:
+    """A batch norm of finite weights, whose scale is not."""
+    norm = layers.BatchNormalization(name="norm")
+    norm.build((None, 6, 6, 4))
+    norm.set_weights([np.ones(4), np.ones(4), np.ones(4), np.full(4, -1.0)])
+    return norm
 
 
 @pytest.mark.filterwarnings("ignore:The softmax")
@@ -139,6 +165,28 @@ def test_only_chains_fold() -> None:
         fold(tf.keras.Model(start, layers.Add(name="add")([one, two])))
     with pytest.raises(ValueError, match="one input"):
         fold(tf.keras.Model([start, layers.Input((4,))], one))
+
+
+@pytest.mark.parametrize("second", ["norm", "sign", "pool", "flat", "same"])
+def test_outputs_that_share_a_layer_are_refused(second: str) -> None:
+    start = layers.Input((8, 8, 3))
+    sums = first()(start)
+    bits = lq.quantizers.SteSign()(sums)
+    pairs = {
+        "norm": (sums, layers.BatchNormalization()(sums)),
+        "sign": (sums, bits),
+        "pool": (bits, layers.MaxPooling2D(2)(bits)),
+        "flat": (bits, layers.Flatten()(bits)),
+        "same": (bits, bits),
+    }
+    taken, last = pairs[second]
+    with pytest.raises(ValueError, match=r"The output 'taken'.*only the last can be an output"):
+        fold(tf.keras.Model(start, {"taken": taken, "last": last}))
+
+
+def test_an_input_may_have_a_name_of_its_own() -> None:
+    start = layers.Input((8, 8, 3))
+    agrees(tf.keras.Model({"image": start}, first()(start)), pixels(8, 8, 3))
 
 
 def test_a_model_whose_layers_are_called_elsewhere_too_folds() -> None:

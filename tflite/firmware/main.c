@@ -43,18 +43,33 @@ static void print_number(const char *label, uint64_t number)
     print(at);
 }
 
-static uint32_t ticks(void)
+static volatile uint32_t wraps;
+
+/* The timer has reached 0, as it does every 2^24 ticks. */
+void systick(void);
+void systick(void)
 {
-    return SYSTICK[2];
+    wraps++;
+}
+
+/* Ticks since the timer was started; it counts downwards. */
+static uint64_t ticks(void)
+{
+    uint32_t before, left;
+    do {
+        before = wraps;
+        left = SYSTICK[2];
+    } while (before != wraps);
+    return ((uint64_t)before << 24) + ((0u - left) & TICKS_MASK);
 }
 
 /* An empty loop of two instructions a turn, to check the count of instructions with. */
-static uint32_t ticks_of_loop(void)
+static uint64_t ticks_of_loop(void)
 {
     uint32_t turns = CALIBRATION;
-    const uint32_t start = ticks();
+    const uint64_t start = ticks();
     __asm volatile(".syntax unified\n1:\tsubs %0, #1\n\tbne 1b" : "+l"(turns) : : "cc");
-    return (start - ticks()) & TICKS_MASK;
+    return ticks() - start;
 }
 
 static uint64_t instructions(uint64_t ticks, uint32_t runs)
@@ -87,11 +102,11 @@ int main(void)
     }
     SYSTICK[1] = TICKS_MASK;
     SYSTICK[2] = 0u;
-    SYSTICK[0] = 5u; /* on, from the processor's clock, without interrupt */
+    SYSTICK[0] = 7u; /* on, from the processor's clock, with an interrupt when it has run down */
     for (; read_file(inputs, input, INPUT_BYTES); runs++) {
-        const uint32_t start = ticks();
+        const uint64_t start = ticks();
         JOIN(NAME, _run)((const void *)input, &scratch, &output);
-        spent += (start - ticks()) & TICKS_MASK;
+        spent += ticks() - start;
         if (runs == 0u)
             stack = run_on_paint();
         if (!write_file(outputs, &output, sizeof output))

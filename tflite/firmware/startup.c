@@ -1,4 +1,4 @@
-/* Reset handler and vector table of a Cortex-M; no interrupt is used. */
+/* Reset handler and vector table of a Cortex-M; of the interrupts only SysTick is used. */
 #include <stdint.h>
 
 extern uint32_t data_load, data_start, data_end, bss_start, bss_end, stack_top;
@@ -6,6 +6,7 @@ extern uint32_t data_load, data_start, data_end, bss_start, bss_end, stack_top;
 int main(void);
 void leave(int code);
 void reset(void);
+void systick(void);
 
 static void fault(void)
 {
@@ -34,5 +35,5 @@ typedef struct {
 
 __attribute__((section(".vectors"), used)) static const vector_table vectors = {
     &stack_top,
-    {reset, fault, fault, fault, fault, fault, 0, 0, 0, 0, fault, fault, 0, fault, fault},
+    {reset, fault, fault, fault, fault, fault, 0, 0, 0, 0, fault, fault, 0, fault, systick},
 };

@@ -17,10 +17,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from ddnn_tf.datasets.files import written_aside
 from ddnn_tf.export.c.host import Library
@@ -44,7 +45,7 @@ class CModel:
         self._library: Library | None = None
 
     def predict(self, inputs: ArrayLike) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
-        """Runs the C, compiled for this machine, and gives what the Keras model gives.
+        """Runs the C, compiled for this machine, and gives what the Keras model gives (see `folding`).
 
         Args:
             inputs: `(samples, height, width, channels)`, or `(samples, features)` as the model takes them:
@@ -183,20 +184,44 @@ def read_source(files: Mapping[str, bytes]) -> Source:
     Raises:
         ValueError: They are damaged.
     """
-    described = next((content for name, content in files.items() if name.endswith(".json")), b"")
+    content = next((content for name, content in files.items() if name.endswith(".json")), b"")
     try:
-        fields = json.loads(described)
-        name = fields["name"]
-        height, width, channels = map(int, fields["input_shape"])
-        fraction = fields["fraction_bits"]
+        described = _Described.model_validate_json(content)
         return Source(
-            name=name,
-            header=files[f"{name}.h"].decode(),
-            source=files[f"{name}.c"].decode(),
-            input_shape=(height, width, channels),
-            is_binary=bool(fields["is_binary"]),
-            outputs=tuple(Member(one["name"], one["kind"], tuple(one["shape"])) for one in fields["outputs"]),
-            fraction_bits=None if fraction is None else int(fraction),
+            name=described.name,
+            header=files[f"{described.name}.h"].decode(),
+            source=files[f"{described.name}.c"].decode(),
+            input_shape=described.input_shape,
+            is_binary=described.is_binary,
+            outputs=tuple(Member(one.name, one.kind, one.shape) for one in described.outputs),
+            fraction_bits=described.fraction_bits,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise ValueError(f"The exported network is damaged: its {where}: {first['msg']}.") from None
+    except (KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"The exported network is damaged: {type(error).__name__}: {error}.") from None
+
+
+_Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _DescribedMember(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: _Identifier
+    kind: Literal["bits", "float32", "int32"]
+    shape: tuple[PositiveInt, ...]
+
+
+class _Described(BaseModel):
+    """What `<name>.json` holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: _Identifier
+    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    is_binary: bool
+    outputs: list[_DescribedMember]
+    fraction_bits: Annotated[int, Field(ge=0, le=31)] | None

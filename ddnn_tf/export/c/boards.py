@@ -101,9 +101,12 @@ def measure(
         }
         command = ["make", "--no-print-directory", "-s", "-f", str(_FIRMWARE / "Makefile"), "run"]
         command += [f"{key}={value}" for key, value in settings.items()]
-        done = subprocess.run(
-            command, cwd=place, capture_output=True, text=True, timeout=2 * _SECONDS, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, cwd=place, capture_output=True, text=True, timeout=2 * _SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"'{source.name}' does not end on {board} ({speed}).") from None
         printed = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
         if done.returncode or int(printed.get("samples", 0)) != len(inputs):
             lines = (done.stderr + done.stdout).strip().splitlines() or ["no message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shutil
 import subprocess
@@ -22,11 +23,13 @@ _FLAGS = ("-std=c99", "-ffp-contract=off", "-shared", "-fPIC")
 _FAST = ("-O3", "-march=native", "-DDDNN_FAST")
 _PORTABLE = ("-O3", "-DDDNN_FAST")
 _PLAIN = ("-Os",)
+_LOOP_FILE = "run-many.c"  # no network can have this name
 _LOOP = """\
 #include "{name}.h"
 #include <stddef.h>
 
 size_t scratch_bytes(void) {{ return sizeof({name}_scratch); }}
+size_t output_bytes(void) {{ return sizeof({name}_output); }}
 
 void run_many(const void *inputs, size_t count, size_t input_bytes, {name}_scratch *scratch,
               {name}_output *outputs)
@@ -46,13 +49,17 @@ class Library:
 
     Raises:
         OSError: No C compiler, or it refuses the code.
+        ValueError: The code gives another size of output than it is described to.
     """
 
     def __init__(self, source: Source, *, fast: bool = True) -> None:
         self.source = source
         with tempfile.TemporaryDirectory() as place:
             self._library = _compiled(source, Path(place), fast)
-        self._library.scratch_bytes.restype = ctypes.c_size_t
+        self._library.scratch_bytes.restype = self._library.output_bytes.restype = ctypes.c_size_t
+        described, given = 4 * sum(member.words for member in source.outputs), self._library.output_bytes()
+        if given != described:
+            raise ValueError(f"'{source.name}' gives {given} bytes, but is described as giving {described}.")
         self._library.run_many.argtypes = [
             ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p,
         ]  # fmt: skip
@@ -78,13 +85,17 @@ class Library:
                 f"Expected inputs (samples, {', '.join(map(str, source.input_shape))}) {dtype}, but got "
                 f"{inputs.shape} {inputs.dtype}."
             )
-        given = np.ascontiguousarray(inputs).reshape(len(inputs), -1)
+        given = np.ascontiguousarray(inputs).reshape(len(inputs), math.prod(source.input_shape))
         if source.is_binary:
             given = packed_words(given)
         outputs = np.zeros((len(inputs), sum(member.words for member in source.outputs)), np.uint32)
         scratch = np.zeros(-(-self.scratch_bytes // 4), np.uint32)
         self._library.run_many(
-            given.ctypes.data, len(given), given[:1].nbytes, scratch.ctypes.data, outputs.ctypes.data
+            given.ctypes.data,
+            len(given),
+            given.itemsize * given.shape[1],
+            scratch.ctypes.data,
+            outputs.ctypes.data,
         )
         return read_outputs(source.outputs, outputs)
 
@@ -141,12 +152,12 @@ def compiler() -> str:
 def _compiled(source: Source, place: Path, fast: bool) -> ctypes.CDLL:
     (place / f"{source.name}.h").write_text(source.header, encoding="utf-8")
     (place / f"{source.name}.c").write_text(source.source, encoding="utf-8")
-    (place / "loop.c").write_text(_LOOP.format(name=source.name), encoding="utf-8")
+    (place / _LOOP_FILE).write_text(_LOOP.format(name=source.name), encoding="utf-8")
     library = place / "network.so"
     errors = ""
     # A compiler that does not know this processor still makes good code for its family.
     for options in (_FAST, _PORTABLE) if fast else (_PLAIN,):
-        command = [compiler(), *_FLAGS, *options, "-o", library, f"{source.name}.c", "loop.c"]
+        command = [compiler(), *_FLAGS, *options, "-o", library, f"{source.name}.c", _LOOP_FILE]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return ctypes.CDLL(str(library))

@@ -18,11 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ddnn_tf
+from ddnn_tf.frames import CLASS_VECTOR, FIXED_POINT
 from ddnn_tf.integers import HIGHEST_PIXEL, IntegerNetwork, Pool, Shape, Stage, Window
 
-__all__ = ["Member", "Source", "write"]
+__all__ = ["Member", "Source", "is_identifier", "write"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_KEYWORDS = frozenset((
+    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case",
+    "catch", "char", "class", "compl", "const", "const_cast", "constexpr", "continue", "decltype",
+    "default", "delete", "do", "double", "dynamic_cast", "else", "enum", "explicit", "export", "extern",
+    "false", "float", "for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new",
+    "noexcept", "not", "not_eq", "nullptr", "operator", "or", "or_eq", "private", "protected", "public",
+    "register", "reinterpret_cast", "restrict", "return", "short", "signed", "sizeof", "static",
+    "static_assert", "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true",
+    "try", "typedef", "typeid", "typename", "union", "unsigned", "using", "virtual", "void", "volatile",
+    "wchar_t", "while", "xor", "xor_eq",
+))  # fmt: skip
 _LIMIT = 0xFFFF
 _LANES = 32
 _GROUP = 16
@@ -89,18 +101,21 @@ def write(network: IntegerNetwork, name: str, *, title: str = "", fixed_point: b
             the functions that frame a device's messages.
         name: Prefix of everything public: a C identifier in lower case.
         title: What it is, for a comment.
-        fixed_point: Numbers as int32 with a power of two as the unit, for processors without floats.
+        fixed_point: Numbers as int32 with a power of two as the unit, for processors without floats. The unit
+            is the smallest that lets no number overflow; the error of a number is at most half of it for
+            each input of its sum, and half of it for the offset.
 
     Raises:
         ValueError: A name that is no identifier, or a layer that is too large for the C.
     """
-    if not _NAME.fullmatch(name):
+    if not is_identifier(name):
         raise ValueError(f"Expected `name` to be a C identifier in lower case, but got {name!r}.")
     writer = _Writer(network, name, fixed_point)
     context = writer.context() | {
         "name": name,
         "upper": name.upper(),
-        "title": title or "a binary network",
+        # Whoever names a model must not write C.
+        "title": re.sub(r"[^A-Za-z0-9_ .'-]", "_", title) or "a binary network",
         "version": ddnn_tf.__version__,
         "network": network,
     }
@@ -114,6 +129,11 @@ def write(network: IntegerNetwork, name: str, *, title: str = "", fixed_point: b
         outputs=tuple(writer.members),
         fraction_bits=writer.fraction_bits,
     )
+
+
+def is_identifier(name: str) -> bool:
+    """Whether a name can stand in C and C++ as it is."""
+    return bool(_NAME.fullmatch(name)) and name not in _KEYWORDS
 
 
 def _environment() -> Any:
@@ -162,7 +182,8 @@ class _Writer:
         self.members = [self._member(each, at.stage, at.shape) for each, at in network.outputs.items()]
         self.threshold = "int16_t"
         self.codes = [0, 0]  # plain, fast
-        self.merged = self.margin = 0
+        self.merged: list[tuple[int, int]] = []  # groups and columns of each layer
+        self.margin = 0
         self.pixel_taps = self.patch_words = self.planes = 0
         self.buffers = [0, 0]
         self.kinds: set[str] = set()
@@ -190,6 +211,9 @@ class _Writer:
             "input_type": "uint32_t" if self.network.is_binary else "uint8_t",
             "frames": frames,
             "classes": outputs["class_vector"].size if frames else 0,
+            "vector_kind": CLASS_VECTOR
+            if frames and outputs["class_vector"].kind == "float32"
+            else FIXED_POINT,
             "feature_bytes": -(-outputs["features"].size // 8) if frames else 0,
             "fraction_bits": self.fraction_bits,
             "outputs": [_declaration(member) for member in self.members],
@@ -217,7 +241,7 @@ class _Writer:
 
     def _member(self, name: str, number: int, shape: tuple[int, ...]) -> Member:
         stage = self.network.stages[number]
-        if not _NAME.fullmatch(name):
+        if not is_identifier(name):
             raise ValueError(f"Expected outputs named as C identifiers in lower case, but got {name!r}.")
         if stage.sign is not None:
             return Member(name, "bits", shape)
@@ -403,9 +427,13 @@ class _Writer:
         rows, columns, filters = stage.sums_shape(shape)
         pooled = pool.window.positions(rows, columns)
         window, moved = stage.window, pool.window
+        if abs(stage.padding) > np.iinfo(np.int16).max:
+            raise ValueError(
+                f"Expected a padding of at most 32767 in size, but layer {number} pads with {stage.padding}."
+            )
         large = (*shape, rows, columns, filters, -(-stage.taps // 32))
         small = (*window.size, *window.stride, *moved.size, *moved.stride, window.margins[0][0])
-        if max(large) > _LIMIT - _LANES or max(small) > 0xFF or abs(stage.padding) > np.iinfo(np.int16).max:
+        if max(large) > _LIMIT - _LANES or max(small) > 0xFF:
             raise ValueError(
                 f"Layer {number} ({'x'.join(map(str, shape))} to {rows}x{columns}x{filters}) is too large "
                 f"for the C export, which counts to {_LIMIT - _LANES} (kernels and pools to 255)."
@@ -428,7 +456,7 @@ class _Writer:
             max(self.codes[1], slots * _rounded(columns)),
         ]
         self.margin = max(self.margin, pool.window.size[1], pool.window.margins[1][0])
-        self.merged = max(self.merged, groups * (_rounded(columns) + 2 * self.margin))
+        self.merged.append((groups, _rounded(columns)))
 
     def _scratch(self) -> tuple[list[str], list[str]]:
         """Members of the scratch structure, in the plain and the fast build."""
@@ -443,7 +471,8 @@ class _Writer:
             fast += pixels
         if self.codes[0]:
             plain.append(f"uint16_t codes[{self.codes[0]}]")
-            fast += [f"uint16_t codes[{self.codes[1]}]", f"uint16_t merged[{self.merged}]"]
+            merged = max(groups * (columns + 2 * self.margin) for groups, columns in self.merged)
+            fast += [f"uint16_t codes[{self.codes[1]}]", f"uint16_t merged[{merged}]"]
         return plain or ["uint32_t unused"], fast or ["uint32_t unused"]
 
 
@@ -451,7 +480,7 @@ _PATCH = {"pixels": "scratch->pixels", "bits": "scratch->patch", "skipping": "sc
 _GATHER = {
     "pixels": "gather_pixels(s, input, y, x, {patch})",
     "bits": "gather_bits(s, input, y, x, {patch})",
-    "skipping": "gather_bits(s, input, y, x, {patch}, {inside})",
+    "skipping": "gather_bits(s, input, y, x, {patch}), gather_inside(s, y, x, {inside})",
 }
 _SUM = {
     "pixels": "sum_pixels({patch}, weights, taps)",

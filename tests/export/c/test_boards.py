@@ -19,6 +19,7 @@ from ddnn_tf.export.c.boards import BOARDS, measure, measure_all, missing_tools
 from ddnn_tf.export.c.host import Library
 from ddnn_tf.export.c.source import write
 from ddnn_tf.folding import fold
+from ddnn_tf.integers import IntegerNetwork, Output, Sign, Stage, Window
 from ddnn_tf.sections import Section, cut
 
 FIRMWARE = Path(__file__).parents[3] / "tflite" / "firmware"
@@ -130,6 +131,22 @@ def test_bits_go_in_and_come_out() -> None:
     bits = np.random.default_rng(0).random((20, 5, 7, 3)) < 0.5
     _, found = measure(convert(model, name="net").source, bits, "microbit", "small")
     assert np.array_equal(found["output"], fold(model).run(bits)["output"])
+
+
+@needs_boards
+def test_more_instructions_than_the_timer_counts_at_once() -> None:
+    """Twice the work is twice the instructions, beyond the 2^24 ticks of the timer (0.5 G instructions)."""
+    random = np.random.default_rng(0)
+    counts = []
+    for filters in (64, 128, 256):
+        weights = random.choice(np.int8([-1, 1]), (7, 7, 32, filters))
+        sign = Sign(np.zeros(filters, np.int32), np.ones(filters, bool))
+        stage = Stage(weights, window=Window((7, 7)), sign=sign)
+        network = IntegerNetwork((46, 46, 32), True, (stage,), {"output": Output(0, (40, 40, filters))})
+        bits = random.random((1, 46, 46, 32)) < 0.5
+        counts.append(measure(write(network, "net"), bits, "mps3-an547", "small")[0].instructions)
+    assert counts[2] > 600_000_000
+    assert counts[2] - counts[1] == pytest.approx(2 * (counts[1] - counts[0]), rel=0.01)
 
 
 @needs_boards

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import larq as lq
@@ -14,7 +16,7 @@ from binary_models import BINARY, HIDDEN, binary_net, device, layers, pixels, sh
 
 from ddnn_tf.export.c import convert, load, load_model
 from ddnn_tf.export.c.host import Library
-from ddnn_tf.export.c.source import write
+from ddnn_tf.export.c.source import Member, write
 from ddnn_tf.export.c.target import C
 from ddnn_tf.folding import fold
 
@@ -117,7 +119,7 @@ def test_what_cannot_be_loaded_is_one_error(tmp_path: Path) -> None:
     exported = convert(binary_net(), name="net")
     exported.save(tmp_path)
     (tmp_path / "net.json").write_text('{"name": "net"}')
-    with pytest.raises(ValueError, match="damaged: KeyError"):
+    with pytest.raises(ValueError, match="damaged: its input_shape: Field required"):
         load(tmp_path)
     exported.save(tmp_path)
     (tmp_path / "net.c").write_text("no C")
@@ -131,6 +133,51 @@ def test_what_cannot_be_loaded_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "bad.keras").write_bytes(b"no model")
     with pytest.raises(ValueError, match="is not a Keras model"):
         load_model(tmp_path / "bad.keras")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input_shape", [-1, 11, 1]),
+        ("input_shape", [12, 11]),
+        ("is_binary", "false"),
+        ("name", "../net"),
+        ("outputs", [{"name": "output", "kind": "bogus", "shape": [10]}]),
+        ("outputs", [{"name": "output", "kind": "bits", "shape": ["a"]}]),
+        ("fraction_bits", 40),
+    ],
+)
+def test_a_description_is_checked_field_by_field(field: str, value: object, tmp_path: Path) -> None:
+    exported = convert(binary_net(), name="net")
+    exported.save(tmp_path)
+    fields = json.loads((tmp_path / "net.json").read_text())
+    (tmp_path / "net.json").write_text(json.dumps({**fields, field: value}))
+    with pytest.raises(ValueError, match=rf"damaged: its {field}"):
+        load(tmp_path)
+
+
+def test_an_output_is_as_large_as_described(tmp_path: Path) -> None:
+    """Else the C would write behind the array that Python made for it."""
+    source = convert(binary_net(), name="net").source
+    with pytest.raises(ValueError, match="gives 40 bytes, but is described as giving 4"):
+        Library(replace(source, outputs=(Member("output", "float32", (1,)),)))
+
+
+def test_a_name_writes_no_c(tmp_path: Path) -> None:
+    inner = binary_net()
+    model = tf.keras.Sequential([layers.Input((12, 11, 1)), *inner.layers], name="net */ #error injected /*")
+    exported = convert(model, name="net")
+    assert "*/ #error" not in exported.source.header
+    assert convert(model).source.name == "net_____error_injected___"
+    exported.predict(pixels(12, 11, 1))
+    with pytest.raises(ValueError, match="C identifier in lower case, but got 'class'"):
+        convert(model, name="class")
+
+
+def test_no_samples_give_no_answers() -> None:
+    found = convert(binary_net(), name="net").predict(np.zeros((0, 12, 11, 1), np.uint8))
+    assert isinstance(found, np.ndarray)
+    assert found.shape == (0, 10)
 
 
 def test_no_compiler_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:

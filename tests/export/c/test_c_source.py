@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from binary_models import ORDERS, binary_net, ordered, pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddnn_tf.export.c.host import Library
+from ddnn_tf.export.c.host import Library, packed_words, read_outputs
 from ddnn_tf.export.c.source import Source, write
 from ddnn_tf.folding import fold
 from ddnn_tf.frames import CLASS_VECTOR, FEATURES, FIXED_POINT, read_frame
@@ -50,6 +51,52 @@ def random_device(
         "class_vector": Output(blocks, (classes,)),
     }
     return IntegerNetwork(shape, False, tuple(stages), outputs)
+
+
+def random_network(seed: int) -> tuple[IntegerNetwork, np.ndarray]:
+    """Any chain of stages: kernels, strides, paddings and pools at random, and inputs for it."""
+    random = np.random.default_rng(seed)
+
+    def pick(*values: int) -> int:
+        return int(random.choice(values))
+
+    def margins(size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        top, bottom, left, right = (int(random.integers(0, max(1, edge))) for edge in np.repeat(size, 2))
+        return ((top, bottom), (left, right)) if random.random() < 0.6 else ((0, 0), (0, 0))
+
+    is_binary = random.random() < 0.3
+    shape = (pick(3, 7, 12), pick(4, 9, 34), pick(1, 2, 3, 4, 33))
+    inputs = pixels(*shape, samples=6, seed=seed)
+    given, stages = shape, []
+    for number in range(pick(1, 2, 3)):
+        on_pixels = number == 0 and not is_binary
+        filters, taken = pick(1, 5, 16, 35), given
+        is_dense = random.random() < 0.2
+        size = (1, 1) if is_dense else (min(pick(1, 2, 3, 5), given[0]), min(pick(1, 2, 3, 5), given[1]))
+        window = Window() if is_dense else Window(size, (pick(1, 1, 2), pick(1, 1, 2, 3)), margins(size))
+        channels = int(np.prod(given)) if is_dense else given[2]
+        weights = random.choice(np.int8([-1, 1]), (*size, channels, filters))
+        padding = pick(0, 9, -40) if on_pixels else pick(-1, 0, 1)
+        stage = Stage(weights, is_dense=is_dense, window=window, padding=padding)
+        rows, columns, _ = stage.sums_shape(taken)
+        pools: list[Pool] = []
+        for _ in range(0 if is_dense else pick(0, 1, 1, 2)):
+            area = (min(pick(1, 2, 3, 6), rows), min(pick(1, 2, 3, 6), columns))
+            pools.append(
+                Pool(
+                    Window(area, (pick(1, 2, 3), pick(1, 2, 3)), margins(area)), random.random(filters) < 0.5
+                )
+            )
+            rows, columns = pools[-1].window.positions(rows, columns)
+        spread = stage.taps**0.5 * (100 if on_pixels else 1)
+        sign = Sign((random.normal(size=filters) * spread).astype(np.int32), random.random(filters) < 0.5)
+        stages.append(replace(stage, sign=sign, pools=tuple(pools)))
+        given = stages[-1].gives(taken)
+    if random.random() < 0.5:
+        stages[-1] = replace(stages[-1], sign=None, pools=())
+        given = stages[-1].sums_shape(taken)
+    network = IntegerNetwork(shape, is_binary, tuple(stages), {"output": Output(len(stages) - 1, given)})
+    return network, inputs > 127 if is_binary else inputs
 
 
 def assert_equal(network: IntegerNetwork, inputs: np.ndarray, *, name: str = "net") -> Source:
@@ -220,6 +267,26 @@ int main(void)
     return 0;
 }
 """
+PLAIN_DRIVER = """\
+#include "net.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(void)
+{
+    void *input = malloc(NET_INPUT_BYTES);
+    net_scratch *scratch = malloc(sizeof *scratch);
+    net_output *output = malloc(sizeof *output);
+    while (fread(input, 1, NET_INPUT_BYTES, stdin) == NET_INPUT_BYTES) {
+        net_run(input, scratch, output);
+        fwrite(output, sizeof *output, 1, stdout);
+    }
+    free(input);
+    free(scratch);
+    free(output);
+    return 0;
+}
+"""
 SANITIZED = ("-g", "-O1", "-std=c99", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SHAPES = ((1, 1, 1), (2, 3, 3), (7, 33, 1), (16, 16, 3))
 
@@ -265,6 +332,34 @@ def test_no_sanitizer_finds_anything(tmp_path: Path) -> None:
         list(pool.map(lambda at: fuzz(tmp_path / str(at), *cases[at]), range(len(cases))))
 
 
+def fuzz_chain(place: Path, seed: int) -> None:
+    """One random network under the sanitizers, in both builds."""
+    network, inputs = random_network(seed)
+    source = write(network, "net")
+    place.mkdir()
+    for file, text in (("net.h", source.header), ("net.c", source.source), ("driver.c", PLAIN_DRIVER)):
+        (place / file).write_text(text)
+    given = packed_words(inputs.reshape(len(inputs), -1)) if network.is_binary else inputs
+    expected = network.run(inputs)
+    for options in ((), ("-DDDNN_FAST", "-march=native", *WIDTHS[seed % len(WIDTHS)])):
+        command = ["gcc", *SANITIZED, *WARNINGS, *options, "net.c", "driver.c", "-o", "driver"]
+        built = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, f"{seed}: {built.stderr}"
+        done = subprocess.run([place / "driver"], input=given.tobytes(), capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b""), f"{seed}: {done.stderr.decode()}"
+        words = np.frombuffer(done.stdout, np.uint32).reshape(len(inputs), -1)
+        found = read_outputs(source.outputs, words)["output"]
+        assert np.array_equal(found, expected["output"]), f"{seed} {options}"
+
+
+@pytest.mark.slow
+def test_random_chains_are_exact_and_no_sanitizer_finds_anything(tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda seed: fuzz_chain(tmp_path / str(seed), seed), range(40)))
+
+
 def test_bad_names_and_sizes_are_refused() -> None:
     network = random_device((8, 8, 1), 2, 1)
     with pytest.raises(ValueError, match="C identifier in lower case, but got 'My-Net'"):
@@ -277,6 +372,14 @@ def test_bad_names_and_sizes_are_refused() -> None:
         write(wide, "net")
     with pytest.raises(ValueError, match="ends in bits or integers"):
         write(fold(ordered("dense on pixels")[0]), "net", fixed_point=True)
+
+
+def test_a_class_vector_of_integers_is_framed_as_fixed_point() -> None:
+    network = random_device((8, 8, 1), 2, 1)
+    last = replace(network.stages[-1], steps=())
+    source = write(replace(network, stages=(network.stages[0], last)), "net")
+    assert "return frame_payload(3u" in source.source
+    assert {member.kind for member in source.outputs} == {"bits", "int32"}
 
 
 def test_floats_are_written_with_nine_digits() -> None:
