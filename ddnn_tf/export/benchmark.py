@@ -233,8 +233,8 @@ def _c(artefact: Artefact) -> _Clock:
     library = C.library(artefact)
 
     def clock(inputs: Arrays, batch: int) -> list[float]:
-        images = inputs[artefact.section].astype(np.uint8)
-        return _timed(lambda at: library.run(_slice(images, at * batch, batch)), batch)
+        images, outputs = inputs[artefact.section].astype(np.uint8), library.empty(batch)
+        return _timed(lambda at: library.invoke(_slice(images, at * batch, batch), outputs), batch)
 
     return clock
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ class Library:
         self._library.run_many.argtypes = [
             ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p,
         ]  # fmt: skip
+        self._own = threading.local()  # each thread's scratch
         self.scratch_bytes: int = self._library.scratch_bytes()
         """Bytes of its scratch structure."""
 
@@ -88,16 +90,31 @@ class Library:
         given = np.ascontiguousarray(inputs).reshape(len(inputs), math.prod(source.input_shape))
         if source.is_binary:
             given = packed_words(given)
-        outputs = np.zeros((len(inputs), sum(member.words for member in source.outputs)), np.uint32)
-        scratch = np.zeros(-(-self.scratch_bytes // 4), np.uint32)
+        outputs = self.empty(len(given))
+        self.invoke(given, outputs)
+        return read_outputs(source.outputs, outputs)
+
+    def empty(self, samples: int) -> NDArray[np.uint32]:
+        """Room for the output structures of some samples, `(samples, words)` uint32."""
+        return np.zeros((samples, sum(member.words for member in self.source.outputs)), np.uint32)
+
+    def invoke(self, given: NDArray[Any], outputs: NDArray[np.uint32]) -> None:
+        """Only the C: no checks, and nothing packed or unpacked.
+
+        Args:
+            given: `(samples, ...)` contiguous: uint8 pixels, or uint32 words of bits (`packed_words`).
+            outputs: `empty(samples)`; `read_outputs` makes arrays of it.
+        """
+        if not hasattr(self._own, "scratch"):
+            self._own.scratch = np.zeros(-(-self.scratch_bytes // 4), np.uint32)
+            self._own.address = self._own.scratch.ctypes.data
         self._library.run_many(
             given.ctypes.data,
             len(given),
-            given.itemsize * given.shape[1],
-            scratch.ctypes.data,
+            given.nbytes // max(1, len(given)),
+            self._own.address,
             outputs.ctypes.data,
         )
-        return read_outputs(source.outputs, outputs)
 
 
 def packed_words(bits: NDArray[np.bool_]) -> NDArray[np.uint32]:
