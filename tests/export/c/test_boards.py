@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from binary_models import HIDDEN, layers
 from test_c_model import mnist_net
 from test_c_source import random_device
 
@@ -121,12 +123,8 @@ def test_a_binary_mnist_net_runs_on_a_cortex_m4() -> None:
 
 @needs_boards
 def test_bits_go_in_and_come_out() -> None:
-    layers = tf.keras.layers
-    import larq as lq
-
-    hidden = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "use_bias": False}
     model = tf.keras.Sequential(
-        [layers.Input((5, 7, 3)), lq.layers.QuantConv2D(9, 3, **hidden), lq.quantizers.SteSign()]
+        [layers.Input((5, 7, 3)), lq.layers.QuantConv2D(9, 3, **HIDDEN), lq.quantizers.SteSign()]
     )
     bits = np.random.default_rng(0).random((20, 5, 7, 3)) < 0.5
     _, found = measure(convert(model, name="net").source, bits, "microbit", "small")
