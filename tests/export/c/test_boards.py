@@ -136,7 +136,7 @@ def test_more_instructions_than_the_timer_counts_at_once() -> None:
     """Twice the work is twice the instructions, beyond the 2^24 ticks of the timer (0.5 G instructions)."""
     random = np.random.default_rng(0)
     counts = []
-    for filters in (64, 128, 256):
+    for filters in (128, 256, 512):
         weights = random.choice(np.int8([-1, 1]), (7, 7, 32, filters))
         sign = Sign(np.zeros(filters, np.int32), np.ones(filters, bool))
         stage = Stage(weights, window=Window((7, 7)), sign=sign)
