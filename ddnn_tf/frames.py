@@ -36,6 +36,7 @@ __all__ = [
     "OVERHEAD",
     "Frame",
     "pack_bits",
+    "pack_words",
     "read_frame",
     "unpack_bits",
     "write_frame",
@@ -137,6 +138,12 @@ def pack_bits(features: NDArray[Any]) -> NDArray[np.uint8]:
     """Feature maps `(samples, ...)`, above 0 for a set bit, to `(samples, bytes)` uint8."""
     flat = features.reshape(len(features), -1) > 0
     return np.packbits(flat, axis=1, bitorder="little")
+
+
+def pack_words(bits: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """`(samples, bits)` bool to `(samples, words)` uint32 in the same order, as the exported C holds them."""
+    padded = np.pad(bits, [(0, 0), (0, -bits.shape[1] % 32)])
+    return pack_bits(np.ascontiguousarray(padded)).view("<u4")
 
 
 def unpack_bits(packed: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.export.c.host import packed_words, read_outputs
+from ddnn_tf.export.c.host import read_outputs
 from ddnn_tf.export.c.source import Source
+from ddnn_tf.frames import pack_words
 
 __all__ = ["BOARDS", "SPEEDS", "Measurement", "measure", "measure_all", "missing_tools"]
 
@@ -89,7 +90,7 @@ def measure(
         (place / f"{source.name}.h").write_text(source.header, encoding="utf-8")
         (place / f"{source.name}.c").write_text(source.source, encoding="utf-8")
         flat = inputs.reshape(len(inputs), -1)
-        (place / "inputs.bin").write_bytes((packed_words(flat) if source.is_binary else flat).tobytes())
+        (place / "inputs.bin").write_bytes((pack_words(flat) if source.is_binary else flat).tobytes())
         settings = {
             "BOARD": board,
             "SPEED": speed,

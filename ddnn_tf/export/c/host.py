@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.export.c.source import Member, Source
+from ddnn_tf.frames import pack_words
 
-__all__ = ["Library", "compiler", "packed_words", "read_outputs", "write_outputs"]
+__all__ = ["Library", "compiler", "read_outputs", "write_outputs"]
 
 _FLAGS = ("-std=c99", "-ffp-contract=off", "-shared", "-fPIC")
 _FAST = ("-O3", "-march=native", "-DDDNN_FAST")
@@ -89,7 +90,7 @@ class Library:
             )
         given = np.ascontiguousarray(inputs).reshape(len(inputs), math.prod(source.input_shape))
         if source.is_binary:
-            given = packed_words(given)
+            given = pack_words(given)
         outputs = self.empty(len(given))
         self.invoke(given, outputs)
         return read_outputs(source.outputs, outputs)
@@ -102,7 +103,7 @@ class Library:
         """Only the C: no checks, and nothing packed or unpacked.
 
         Args:
-            given: `(samples, ...)` contiguous: uint8 pixels, or uint32 words of bits (`packed_words`).
+            given: `(samples, ...)` contiguous: uint8 pixels, or uint32 words of bits (`pack_words`).
             outputs: `empty(samples)`; `read_outputs` makes arrays of it.
         """
         if not hasattr(self._own, "scratch"):
@@ -115,12 +116,6 @@ class Library:
             self._own.address,
             outputs.ctypes.data,
         )
-
-
-def packed_words(bits: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """`(samples, bits)` bool to `(samples, words)` uint32, as the C takes them."""
-    padded = np.pad(bits, [(0, 0), (0, -bits.shape[1] % 32)])
-    return np.packbits(np.ascontiguousarray(padded), axis=1, bitorder="little").view(np.uint32)
 
 
 def read_outputs(members: tuple[Member, ...], words: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
@@ -146,7 +141,7 @@ def write_outputs(members: tuple[Member, ...], found: Mapping[str, NDArray[Any]]
         values = found[member.name]
         flat = values.reshape(len(values), -1)
         if member.kind == "bits":
-            parts.append(packed_words(flat > 0))
+            parts.append(pack_words(flat > 0))
         else:
             number = np.float32 if member.kind == "float32" else np.int32
             parts.append(np.ascontiguousarray(flat, number).view(np.uint32))

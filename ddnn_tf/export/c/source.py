@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ddnn_tf
-from ddnn_tf.frames import CLASS_VECTOR, FIXED_POINT
+from ddnn_tf.frames import CLASS_VECTOR, FIXED_POINT, pack_words
 from ddnn_tf.integers import HIGHEST_PIXEL, IntegerNetwork, Pool, Shape, Stage, Window
 
 __all__ = ["Member", "Source", "is_identifier", "write"]
@@ -252,29 +252,26 @@ class _Writer:
         """Adds a stage; returns where its bits are."""
         on_pixels = number == 0 and not self.network.is_binary
         name = next((name for name, at in self.network.outputs.items() if at.stage == number), None)
-        pools = stage.pools
         if stage.is_dense:
             target = self._target(name, stage.gives(shape), given)
             self._dense(stage, on_pixels, given, target)
             return target
-        bits = shape[0], shape[1]
-        first = pools[:1] or (Pool(Window(), np.ones(stage.filters, bool)),)
-        rows = stage.window.positions(*bits)
         if stage.sign is None:
             target = self._target(name, stage.gives(shape), given)
             self._image_of_numbers(stage, shape, on_pixels, given, target)
             return target
-        rows = first[0].window.positions(*rows)
-        last = len(pools) <= 1
-        target = self._target(name if last else None, (*rows, stage.filters), given)
-        self._convolution(stage, shape, first[0], on_pixels, given, target)
-        for at, pool in enumerate(pools[1:], start=1):
-            given, size = target, rows
-            rows = pool.window.positions(*rows)
-            last = at == len(pools) - 1
-            target = self._target(name if last else None, (*rows, stage.filters), given)
-            self._pooling((*size, stage.filters), pool, given, target)
-        return target
+        # The first pool goes with the convolution, any other over the bits that the one before left.
+        pools = stage.pools or (_no_pool(stage.filters),)
+        size = stage.window.positions(*shape[:2])
+        for at, pool in enumerate(pools):
+            pooled = pool.window.positions(*size)
+            target = self._target(name if at == len(pools) - 1 else None, (*pooled, stage.filters), given)
+            if at == 0:
+                self._convolution(stage, shape, pool, on_pixels, given, target)
+            else:
+                self._pooling((*size, stage.filters), pool, given, target)
+            given, size = target, pooled
+        return given
 
     def _target(self, name: str | None, shape: Shape, given: str) -> str:
         """Where to put what a stage gives: an output, or the buffer that it does not read from."""
@@ -322,9 +319,7 @@ class _Writer:
             output=target,
         )
         self._numbers(layer, stage)
-        pool = Pool(Window(), np.ones(stage.filters, bool))
-        layer.descriptor = self._descriptor(number, stage, shape, pool, has_thresholds=False)
-        layer.descriptor = layer.descriptor.replace(f"turned_{number}", "0")
+        layer.descriptor = self._descriptor(stage, shape, _no_pool(stage.filters), f"weights_{number}")
         self.layers.append(layer)
 
     def _convolution(
@@ -351,14 +346,13 @@ class _Writer:
         layer.row_call = (
             f"row_of_{kind}(s, input, done, {_PATCH[kind]},{inside} scratch->codes + slot * size)"
         )
-        layer.descriptor = self._descriptor(number, stage, shape, pool)
+        table, limits_table = f"weights_{number}", f"thresholds_{number}"
         if kind == "pixels":
             layer.fast = _fast(weights, limits, stage, shape)
             if layer.fast is not None:
-                for table in (f"weights_{number}", f"thresholds_{number}"):
-                    layer.descriptor = layer.descriptor.replace(table, f"EITHER({table}, 0)")
-                planes = len(layer.fast["planes"]) * layer.fast["length"] * len(layer.fast["rows"])
-                self.planes = max(self.planes, planes)
+                table, limits_table = f"EITHER({table}, 0)", f"EITHER({limits_table}, 0)"
+                self.planes = len(layer.fast["planes"]) * layer.fast["length"] * len(layer.fast["rows"])
+        layer.descriptor = self._descriptor(stage, shape, pool, table, limits_table, f"turned_{number}")
         self._count_codes(stage.sums_shape(shape), pool)
         self.layers.append(layer)
 
@@ -367,7 +361,7 @@ class _Writer:
         number = len(self.layers)
         self.kinds.add("codes")
         stage = Stage(np.ones((1, 1, shape[2], shape[2]), np.int8))
-        descriptor = self._descriptor(number, stage, shape, pool, has_thresholds=False, has_weights=False)
+        descriptor = self._descriptor(stage, shape, pool, turned=f"turned_{number}")
         self._count_codes(shape, pool)
         self.layers.append(
             _Layer(
@@ -416,14 +410,15 @@ class _Writer:
 
     def _descriptor(
         self,
-        number: int,
         stage: Stage,
         shape: Shape,
         pool: Pool,
-        *,
-        has_thresholds: bool = True,
-        has_weights: bool = True,
+        weights: str = "0",
+        thresholds: str = "0",
+        turned: str = "0",
     ) -> str:
+        """The fields of the C structure `stage`; the last three name tables."""
+        number = len(self.layers)
         rows, columns, filters = stage.sums_shape(shape)
         pooled = pool.window.positions(rows, columns)
         window, moved = stage.window, pool.window
@@ -442,8 +437,7 @@ class _Writer:
             *shape, rows, columns, filters, *window.size, *window.stride, window.margins[0][0],
             window.margins[1][0], stage.padding, *pooled, *moved.size, *moved.stride, moved.margins[0][0],
             moved.margins[1][0], f"EITHER({columns}, {_rounded(columns)})", -(-stage.taps // 32),
-            f"weights_{number}" if has_weights else "0",
-            f"thresholds_{number}" if has_thresholds else "0", f"turned_{number}",
+            weights, thresholds, turned,
         ]  # fmt: skip
         return ", ".join(map(str, fields))
 
@@ -601,15 +595,17 @@ def _declaration(member: Member) -> Mapping[str, Any]:
     return {"type": types[member.kind], "name": member.name, "length": member.words, "comment": what}
 
 
+def _no_pool(filters: int) -> Pool:
+    return Pool(Window(), np.ones(filters, bool))
+
+
 def _by_filter(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     return weights.reshape(-1, weights.shape[3]).T
 
 
 def _words(rows: NDArray[np.bool_]) -> str:
     """Rows of bits, each in words of its own."""
-    padded = np.pad(rows, [(0, 0), (0, -rows.shape[1] % 32)])
-    words = np.packbits(np.ascontiguousarray(padded), axis=1, bitorder="little").view("<u4").ravel()
-    return _list(f"0x{word:08x}u" for word in words)
+    return _list(f"0x{word:08x}u" for word in pack_words(rows).ravel())
 
 
 def _codes(bits: NDArray[np.bool_]) -> str:

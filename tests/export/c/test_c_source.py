@@ -14,10 +14,10 @@ from binary_models import ORDERS, binary_net, ordered, pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddnn_tf.export.c.host import Library, packed_words, read_outputs
+from ddnn_tf.export.c.host import Library, read_outputs
 from ddnn_tf.export.c.source import Source, write
 from ddnn_tf.folding import fold
-from ddnn_tf.frames import CLASS_VECTOR, FEATURES, FIXED_POINT, read_frame
+from ddnn_tf.frames import CLASS_VECTOR, FEATURES, FIXED_POINT, pack_words, read_frame
 from ddnn_tf.integers import IntegerNetwork, Output, Pool, Sign, Stage, Window
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-pedantic")
@@ -339,7 +339,7 @@ def fuzz_chain(place: Path, seed: int) -> None:
     place.mkdir()
     for file, text in (("net.h", source.header), ("net.c", source.source), ("driver.c", PLAIN_DRIVER)):
         (place / file).write_text(text)
-    given = packed_words(inputs.reshape(len(inputs), -1)) if network.is_binary else inputs
+    given = pack_words(inputs.reshape(len(inputs), -1)) if network.is_binary else inputs
     expected = network.run(inputs)
     for options in ((), ("-DDDNN_FAST", "-march=native", *WIDTHS[seed % len(WIDTHS)])):
         command = ["gcc", *SANITIZED, *WARNINGS, *options, "net.c", "driver.c", "-o", "driver"]
