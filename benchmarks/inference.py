@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import ddnn_tf
-from ddnn_tf.export.benchmark import NOTE, benchmark, use_one_thread
+from ddnn_tf.export.benchmark import COLUMNS, NOTE, benchmark, use_one_thread
 from ddnn_tf.export.pipeline import TARGETS, received
 from ddnn_tf.sections import cut
 
@@ -45,18 +45,11 @@ def main() -> None:
         print(json.dumps([asdict(one) for one in timings], indent=2))
         return
     table = Table(title=f"Six devices, {options.filters} filters, MP-CC: one thread")
-    for column in ("section", "engine", "batch", "median us", "95 % us", "ratio to tflite"):
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("section", "engine") else "right")
     for one in timings:
-        table.add_row(
-            one.section,
-            one.engine,
-            str(one.batch),
-            f"{one.median_us:.1f}",
-            f"{one.p95_us:.1f}",
-            f"{one.ratio:.2f}",
-        )
-    Console().print(table)
+        table.add_row(*one.cells())
+    Console(width=130).print(table)
     print(NOTE)
 
 

@@ -414,7 +414,7 @@ def benchmark(
 
         ddnn benchmark runs/scenes.zip
     """
-    from ddnn_tf.export.benchmark import NOTE, benchmark_bundle, use_one_thread
+    from ddnn_tf.export.benchmark import COLUMNS, NOTE, benchmark_bundle, use_one_thread
 
     use_one_thread()
     with _working() as report:
@@ -422,33 +422,9 @@ def benchmark(
     if as_json:
         print(json.dumps([asdict(one) for one in timings], indent=2))
         return
-    columns = (
-        "engine",
-        "batch",
-        "median us",
-        "95 % us",
-        "to tflite",
-        "bytes",
-        "arena",
-        "binary MACs",
-        "MACs",
-        "MMACs/s",
-    )
-    table = _table("Time per sample, one thread", "section", *columns)
+    table = _table("Time per sample, one thread", *COLUMNS)
     for one in timings:
-        table.add_row(
-            one.section,
-            one.engine,
-            str(one.batch),
-            f"{one.median_us:.1f}",
-            f"{one.p95_us:.1f}",
-            "" if one.ratio is None else f"{one.ratio:.2f}",
-            "" if one.bytes is None else str(one.bytes),
-            "" if one.arena_bytes is None else str(one.arena_bytes),
-            str(one.binary_macs),
-            str(one.macs),
-            f"{one.macs_per_second / 1e6:.0f}",
-        )
+        table.add_row(*one.cells())
     _print(table, NOTE)
 
 

@@ -24,7 +24,7 @@ from ddnn_tf.export.micro import run_in_child
 from ddnn_tf.export.pipeline import TARGETS, bundle_sections, check_artefacts, received
 from ddnn_tf.sections import Arrays, Section
 
-__all__ = ["NOTE", "Timing", "benchmark", "benchmark_bundle", "macs", "use_one_thread"]
+__all__ = ["COLUMNS", "NOTE", "Timing", "benchmark", "benchmark_bundle", "macs", "use_one_thread"]
 
 NOTE = (
     "MACs: multiply-accumulates of a sample, of which binary ones have weights and inputs of one bit. lce is "
@@ -33,6 +33,21 @@ NOTE = (
     "`lce_benchmark_model --graph=lce.tflite`. micro is TFLM's reference kernels on this host. c is the fast "
     "build for this processor, called through Python; its bytes are those of the source text."
 )
+COLUMNS = (
+    "section",
+    "engine",
+    "batch",
+    "median us",
+    "95 % us",
+    "to tflite",
+    "bytes",
+    "arena",
+    "binary MACs",
+    "MACs",
+    "MMACs/s",
+)
+"""The columns of `Timing.cells`."""
+
 _WARM_UP, _SINGLES, _BATCHES, _BATCH = 20, 300, 12, 256
 
 
@@ -65,6 +80,22 @@ class Timing:
     binary_macs: int
     macs: int
     macs_per_second: float
+
+    def cells(self) -> tuple[str, ...]:
+        """What stands in the `COLUMNS` of a table."""
+        return (
+            self.section,
+            self.engine,
+            str(self.batch),
+            f"{self.median_us:.1f}",
+            f"{self.p95_us:.1f}",
+            "" if self.ratio is None else f"{self.ratio:.2f}",
+            "" if self.bytes is None else str(self.bytes),
+            "" if self.arena_bytes is None else str(self.arena_bytes),
+            str(self.binary_macs),
+            str(self.macs),
+            f"{self.macs_per_second / 1e6:.0f}",
+        )
 
 
 def benchmark_bundle(path: str | Path, report: Callable[[str], None] = lambda _: None) -> list[Timing]:

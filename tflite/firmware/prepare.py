@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 import ddnn_tf
@@ -34,7 +35,8 @@ def main() -> None:
     parser.add_argument("--section", default="device_0", help="a device of the bundle")
     options = parser.parse_args()
 
-    section, data = trained() if options.bundle is None else bundled(options.bundle, options.section)
+    sections, data = trained() if options.bundle is None else bundled(options.bundle)
+    section = device(sections, options.section)
     number = int(options.section.removeprefix("device_"))
     images = data.images[np.resize(data.split["test"], IMAGES), number]
     exported = convert(section.model, name="ddnn_device")
@@ -54,24 +56,29 @@ def sent(sample: int, words: NDArray[np.uint32], vector: NDArray[np.float32]) ->
     return words.tobytes() + b"".join(map(write_frame, frames))
 
 
-def trained() -> tuple[Section, MultiViewDataset]:
+def trained(epochs: int = 3) -> tuple[dict[str, Section], MultiViewDataset]:
+    """The sections of a DDNN trained for a moment on scenes, and its data."""
+    tf.keras.utils.set_random_seed(0)
     data = load_dataset("scenes")
     topology = ddnn_tf.Topology.devices_cloud(devices=data.devices, filters=4, classes=3)
     model = ddnn_tf.build(topology)
     model.compile("adam", "sparse_categorical_crossentropy")
     inputs = data.inputs("train")
     targets = {name: data.targets("train") for name in model.output_names}
-    model.fit(inputs, targets, epochs=3, verbose=0, callbacks=[ddnn_tf.BatchStatistics(inputs)])
-    return cut(model, topology)["device_0"], data
+    model.fit(inputs, targets, epochs=epochs, verbose=0, callbacks=[ddnn_tf.BatchStatistics(inputs)])
+    return cut(model, topology), data
 
 
-def bundled(path: str, name: str) -> tuple[Section, MultiViewDataset]:
+def bundled(path: str) -> tuple[dict[str, Section], MultiViewDataset]:
     bundle = read_bundle(path)
-    sections = bundle_sections(bundle)
+    return bundle_sections(bundle), bundle.source.load()
+
+
+def device(sections: dict[str, Section], name: str) -> Section:
     devices = [each for each, section in sections.items() if section.tier == "device"]
     if name not in devices:
         raise SystemExit(f"Expected --section out of {', '.join(devices)}, but got {name!r}.")
-    return sections[name], bundle.source.load()
+    return sections[name]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +15,13 @@ from binary_models import HIDDEN, layers
 from test_c_model import mnist_net
 from test_c_source import random_device
 
-import ddnn_tf
-from ddnn_tf.datasets import load_dataset
 from ddnn_tf.export.c import boards, convert
 from ddnn_tf.export.c.boards import BOARDS, measure, measure_all, missing_tools
 from ddnn_tf.export.c.host import Library
 from ddnn_tf.export.c.source import write
 from ddnn_tf.folding import fold
 from ddnn_tf.integers import IntegerNetwork, Output, Sign, Stage, Window
-from ddnn_tf.sections import Section, cut
+from ddnn_tf.sections import Section
 
 FIRMWARE = Path(__file__).parents[3] / "tflite" / "firmware"
 
@@ -35,15 +34,12 @@ needs_boards = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def trained() -> tuple[dict[str, Section], np.ndarray]:
     """The devices of a DDNN trained for a moment on scenes, and all their test images."""
-    tf.keras.utils.set_random_seed(0)
-    data = load_dataset("scenes")
-    topology = ddnn_tf.Topology.devices_cloud(devices=data.devices, filters=4, classes=3)
-    model = ddnn_tf.build(topology)
-    model.compile("adam", "sparse_categorical_crossentropy")
-    inputs = data.inputs("train")
-    targets = {name: data.targets("train") for name in model.output_names}
-    model.fit(inputs, targets, epochs=2, verbose=0, callbacks=[ddnn_tf.BatchStatistics(inputs)])
-    return cut(model, topology), data.images[data.split["test"]]
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.syspath_prepend(str(FIRMWARE))
+    prepare = importlib.import_module("prepare")
+    monkeypatch.undo()
+    sections, data = prepare.trained(epochs=2)
+    return sections, data.images[data.split["test"]]
 
 
 def test_on_this_host_it_equals_keras_on_test_and_random_images(
