@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint lock proto clean
 
 demo: $(INSTALLED)
 	@echo "Training a DDNN of six cameras, an aggregator and a cloud on rendered scenes, about two minutes ..."
@@ -32,8 +32,13 @@ $(INSTALLED): requirements.lock setup.cfg pyproject.toml
 # Renews the lock file; needs uv. The file names no registry, so any mirror serves.
 lock:
 	uv pip compile --universal --python-version 3.10 --extra c --extra evaluation --extra lce --extra micro \
-		--extra notebooks --extra optimization --extra tensorboard --extra tflite --extra dev \
+		--extra notebooks --extra optimization --extra runtime --extra tensorboard --extra tflite --extra dev \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock setup.cfg
+
+# Generates the messages of the runtime.
+proto: $(INSTALLED)
+	$(BIN)/python -m grpc_tools.protoc -I ddnn_tf/runtime --python_out=ddnn_tf/runtime \
+		--pyi_out=ddnn_tf/runtime ddnn_v1.proto
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs/demo

@@ -19,6 +19,7 @@ from rich.table import Table
 from typer.exceptions import Abort, TyperException
 
 from ddnn_tf.datasets import DATASETS, PARTS, DataSource, MultiViewDataset
+from ddnn_tf.runtime.commands import add_to as add_runtime
 from ddnn_tf.topology import ONE_DEVICE, Topology
 
 app = typer.Typer(
@@ -426,6 +427,9 @@ def benchmark(
     for one in timings:
         table.add_row(*one.cells())
     _print(table, NOTE)
+
+
+add_runtime(app)
 
 
 def main() -> None:

@@ -24,9 +24,11 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "StagedResult",
+    "is_confident",
     "most_confident",
     "normalized_entropy",
     "search_thresholds",
+    "softmax",
     "staged_inference",
 ]
 
@@ -88,6 +90,26 @@ def normalized_entropy(probabilities: ArrayLike) -> NDArray[np.float32]:
     return np.clip(entropy, 0, 1).astype(np.float32)
 
 
+def softmax(logits: ArrayLike) -> NDArray[np.float64]:
+    """Class probabilities `(..., classes)` float64 of logits of that shape."""
+    values = np.asarray(logits, dtype=np.float64)
+    odds = np.exp(values - values.max(axis=-1, keepdims=True))
+    return odds / odds.sum(axis=-1, keepdims=True)
+
+
+def is_confident(entropies: ArrayLike, thresholds: ArrayLike) -> NDArray[np.bool_]:
+    """Whether samples leave at an exit: where the entropy is at most T; T = 0 means "never".
+
+    Args:
+        entropies: Normalized entropies, any shape.
+        thresholds: T in 0..1, of a shape that broadcasts to it.
+
+    Source: Section III-D; T = 0 keeps even a sample whose entropy was rounded to 0.
+    """
+    limits = np.asarray(thresholds, dtype=np.float64)
+    return (np.asarray(entropies) <= limits) & (limits > 0)
+
+
 def most_confident(
     probabilities: Sequence[ArrayLike], present: ArrayLike | None = None
 ) -> NDArray[np.float64]:
@@ -136,7 +158,7 @@ def staged_inference(probabilities: Sequence[ArrayLike], thresholds: Sequence[fl
     stacked = _stack(probabilities)
     limits = _check_thresholds(thresholds, len(stacked) - 1)
     entropies = normalized_entropy(stacked)
-    leaves = _leaves(entropies[:-1], np.array(limits, dtype=np.float64)[:, None])
+    leaves = is_confident(entropies[:-1], np.array(limits, dtype=np.float64)[:, None])
     exits = _first(leaves)
     samples = np.arange(stacked.shape[1])
     return StagedResult(
@@ -190,7 +212,7 @@ def search_thresholds(
         raise ValueError("Expected `grid` to hold at least one candidate, but got none.")
     _check_thresholds(candidates.tolist(), len(candidates))
     is_right = stacked.argmax(axis=-1) == truth
-    leaves = _leaves(normalized_entropy(stacked)[:-1, None], candidates[:, None])
+    leaves = is_confident(normalized_entropy(stacked)[:-1, None], candidates[:, None])
     columns = np.arange(samples)
     best_score: tuple[float, float] = (-1.0, 0.0)
     best_choice: tuple[int, ...] = ()
@@ -223,10 +245,6 @@ def _check_thresholds(thresholds: Sequence[float], number: int) -> list[float]:
         if not 0 <= value <= 1:
             raise ValueError(f"Expected a threshold between 0 and 1, but got {value}.")
     return limits
-
-
-def _leaves(entropies: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (entropies <= thresholds) & (thresholds > 0)
 
 
 def _first(leaves: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ddnn_tf.sections import Arrays, Runner, Section
+if TYPE_CHECKING:
+    # An artefact is read and run on machines without TensorFlow.
+    from ddnn_tf.sections import Arrays, Runner, Section
 
 __all__ = ["Artefact", "Target"]
 

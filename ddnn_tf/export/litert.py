@@ -12,13 +12,15 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.export.artefact import Artefact
-from ddnn_tf.sections import Arrays, Runner, Section
+
+if TYPE_CHECKING:
+    from ddnn_tf.sections import Arrays, Runner, Section
 
 __all__ = ["Tflite", "convert", "interpreter", "operators", "quiet", "saved"]
 

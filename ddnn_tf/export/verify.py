@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.evaluation.accuracy import by_tier
-from ddnn_tf.exits import staged_inference
+from ddnn_tf.exits import softmax, staged_inference
 from ddnn_tf.export.artefact import Artefact, Target
 from ddnn_tf.sections import Arrays, Runner, Section, compose
 from ddnn_tf.topology import Topology
@@ -148,7 +148,7 @@ class Verifier:
     def _decide(self, replaced: Mapping[str, Runner]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Class and exit of every sample."""
         logits = compose(self._topology, {**self._keras, **replaced}, self._images)
-        tiers = by_tier(self._topology, {name: _softmax(values) for name, values in logits.items()})
+        tiers = by_tier(self._topology, {name: softmax(values) for name, values in logits.items()})
         staged = staged_inference(list(tiers.values()), self._limits)
         return staged.labels, staged.exits
 
@@ -175,8 +175,3 @@ class _Remembering:
             return self.answer
         is_same = all(np.array_equal(inputs[name], array) for name, array in self.inputs.items())
         return self.answer if is_same else self._run(inputs)
-
-
-def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    odds = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)

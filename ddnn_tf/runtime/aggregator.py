@@ -1,0 +1,448 @@
+"""The local aggregator: asks the devices, decides by entropy, and asks the tiers above if unsure.
+
+A sample leaves at the lowest exit that is confident, as in `exits`. Devices that are not there, or do
+not answer within the wait, are masked as absent. Without an answer from above the highest exit that did
+answer speaks, and the answer says that it is degraded.
+
+Configuration (a) has no local exit: there the aggregator only hands on what the cloud answers.
+
+Source: Teerapittayanon et al. 2017, Section III-D.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnn_tf.exits import is_confident, most_confident, normalized_entropy, softmax
+from ddnn_tf.runtime.ddnn_v1_pb2 import (
+    Accepted,
+    Answer,
+    ExitReport,
+    LinkBytes,
+    Orders,
+    Payload,
+    Question,
+    Reports,
+    Sense,
+    Task,
+    TierReport,
+    Verdict,
+)
+from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.rpc import Caller, Outbox, Refusal
+from ddnn_tf.runtime.telemetry import Metrics
+
+__all__ = ["Aggregator", "DeviceState"]
+
+_DEADLINE = 10.0
+_MISSES = 3
+_MARGIN = 0.02  # seconds of a deadline kept for the way back
+_IN_FLIGHT = 1024
+_UNANSWERED = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+)
+
+
+@dataclass
+class DeviceState:
+    """What the aggregator knows of a device.
+
+    Attributes:
+        outbox: Orders for it; None while it is not attached.
+        missed: Samples in a row for which it came too late.
+        preview: Its last image, if it shows one.
+    """
+
+    outbox: Outbox | None = None
+    missed: int = 0
+    preview: bytes = b""
+
+
+@dataclass
+class _Pending:
+    """A ticket whose class vectors are being waited for."""
+
+    waited_for: set[str]
+    done: asyncio.Future[None]
+    vectors: dict[str, bytes] = field(default_factory=dict)
+
+    def settle(self, name: str) -> None:
+        self.waited_for.discard(name)
+        if not self.waited_for and not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass
+class _Tier:
+    """What one tier said."""
+
+    name: str
+    probabilities: NDArray[np.float64]
+    entropy: float
+    devices: list[str]
+    seconds: float
+
+
+class Aggregator:
+    """The local aggregator.
+
+    Args:
+        network: The network.
+        uppers: The ways to its edges and the cloud, by name.
+        metrics: Its metrics.
+        engine: What its section runs on.
+        thresholds: T by tier; None: those of the bundle. They can be set while it runs.
+        wait: Seconds to wait for class vectors.
+        upper_wait: Seconds to wait for a tier above.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        uppers: Mapping[str, Caller],
+        metrics: Metrics,
+        *,
+        engine: str = "tflite",
+        thresholds: Mapping[str, float] | None = None,
+        wait: float = 0.5,
+        upper_wait: float = 2.0,
+    ) -> None:
+        self.network, self._uppers, self.metrics = network, uppers, metrics
+        self._wait, self._upper_wait = wait, upper_wait
+        self._local = network.runner("local", engine) if network.has_local else None
+        self.thresholds: dict[str, float] = {}
+        for tier, value in (thresholds or network.bundle.thresholds).items():
+            self.set_threshold(tier, value)
+        self.devices = {name: DeviceState() for name in network.topology.device_names}
+        self._pending: dict[int, _Pending] = {}
+        # No ticket of an earlier life of this process is given again.
+        self._next = secrets.randbits(31) << 32
+        self._in_flight = 0
+        self._is_edge_decisive = len(network.topology.edges) == 1
+        self.answers: collections.Counter[str] = collections.Counter()
+        """Answers by exit, and `labelled`, `right`, `degraded`, `errors` and `samples`."""
+        self.bytes: collections.Counter[str] = collections.Counter()
+        """Payload bytes by link, of all answers."""
+
+    def set_threshold(self, tier: str, value: float) -> None:
+        """Sets T of a tier, for the samples to come.
+
+        Raises:
+            ValueError: A tier without a threshold, or a value outside 0..1.
+        """
+        early = self.network.topology.exit_tiers[:-1]
+        if tier not in early:
+            raise ValueError(f"Expected a tier out of {', '.join(early) or 'none'}, but got {tier!r}.")
+        if not 0 <= value <= 1:
+            raise ValueError(f"Expected a threshold between 0 and 1, but got {value}.")
+        self.thresholds[tier] = float(value)
+
+    def attach(self, name: str) -> _Attached:
+        """A device's stream has opened."""
+        return _Attached(self, name)
+
+    async def classify(self, _: str, task: Task, remaining: float | None) -> Answer:
+        """Classifies a sample.
+
+        Args:
+            task: Which.
+            remaining: Seconds that the client waits; None: 10.
+
+        Raises:
+            Refusal: Too many samples at once, no device took part, or no exit could answer.
+        """
+        if self._in_flight >= _IN_FLIGHT:
+            raise Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "overload", f"{_IN_FLIGHT} samples are being classified"
+            )
+        self._in_flight += 1
+        self.metrics.in_flight.inc()
+        start = time.perf_counter()
+        self.answers["samples"] += 1
+        try:
+            answer = await self._classify(task, min(remaining or _DEADLINE, 60.0), start)
+        except Refusal as refusal:
+            self.answers["errors"] += 1
+            self.metrics.samples.labels(refusal.reason).inc()
+            raise
+        finally:
+            self._in_flight -= 1
+            self.metrics.in_flight.dec()
+        self._count(task, answer)
+        return answer
+
+    async def _classify(self, task: Task, remaining: float, start: float) -> Answer:
+        self._next += 1
+        ticket = self._next
+        tiers: list[_Tier] = []
+        links: dict[str, int] = {}
+        if self._local is None:
+            devices = [name for name, state in self.devices.items() if state.outbox is not None]
+        else:
+            vectors = await self._sense(ticket, task.sample, min(self._wait, remaining / 2))
+            if vectors:
+                tiers.append(self._decide_locally(vectors, start))
+                links = {f"{name} -> local": len(vector) for name, vector in vectors.items()}
+                if is_confident(tiers[0].entropy, self.thresholds["local"]):
+                    return self._answer(ticket, tiers, links, start)
+            devices = list(vectors)
+        if not devices:
+            raise Refusal(grpc.StatusCode.UNAVAILABLE, "no_device", "No device took part in this sample.")
+        self._order(devices, "offload", ticket, task.sample)
+        left = min(self._upper_wait, remaining - (time.perf_counter() - start) - _MARGIN)
+        reason = await self._ask_above(ticket, devices, left, tiers, links)
+        if not tiers:
+            raise Refusal(grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {reason}.")
+        return self._answer(ticket, tiers, links, start, reason)
+
+    async def _sense(self, ticket: int, sample: int, wait: float) -> dict[str, bytes]:
+        """Class vectors of the devices that answer in time, in the order of the topology."""
+        attached = [name for name, state in self.devices.items() if state.outbox is not None]
+        # One that came too late several times in a row is asked, but not waited for.
+        prompt = {name for name in attached if self.devices[name].missed < _MISSES} or set(attached)
+        if not attached:
+            return {}
+        pending = _Pending(prompt, asyncio.get_running_loop().create_future())
+        self._pending[ticket] = pending
+        timer = asyncio.get_running_loop().call_later(wait, _expire, pending)
+        try:
+            for name in self._order(attached, "sense", ticket, sample):
+                pending.settle(name)
+            await pending.done
+        finally:
+            timer.cancel()
+            del self._pending[ticket]
+        for name in pending.waited_for:
+            self.devices[name].missed += 1
+        for name in self.devices:
+            if name not in pending.vectors:
+                self.metrics.missing.labels(name).inc()
+        return {name: pending.vectors[name] for name in self.devices if name in pending.vectors}
+
+    def _order(self, devices: Sequence[str], verb: str, ticket: int, sample: int) -> list[str]:
+        """Orders something of devices; gives those that could not be told."""
+        order = (verb, Sense(ticket=ticket, sample=sample))
+        outboxes = {name: self.devices[name].outbox for name in devices}
+        return [name for name, outbox in outboxes.items() if outbox is None or not outbox.put(order)]
+
+    def _decide_locally(self, vectors: Mapping[str, bytes], start: float) -> _Tier:
+        assert self._local is not None
+        codec = self.network.class_vector
+        given = {name: codec.decode(vector) for name, vector in vectors.items()}
+        logits = self._local(self.network.aggregate("local", given))["logits"]
+        return _tier("local", softmax(logits)[0], list(vectors), time.perf_counter() - start)
+
+    async def _ask_above(
+        self, ticket: int, devices: list[str], left: float, tiers: list[_Tier], links: dict[str, int]
+    ) -> str:
+        """Adds the tiers above to `tiers`; gives why there is one too few, or nothing."""
+        begin = time.perf_counter()
+        if not self.network.topology.edges:
+            return await self._ask_cloud(ticket, devices, left, tiers, links)
+        groups = {
+            name: [device for device in self.network.senders(name) if device in devices]
+            for name in self.network.topology.edge_names
+        }
+        asked = [name for name, group in groups.items() if group]
+        limit = self.thresholds["edge"]
+        verdicts = await asyncio.gather(
+            *(
+                self._ask(
+                    name,
+                    Question(
+                        ticket=ticket, senders=groups[name], decide=self._is_edge_decisive, threshold=limit
+                    ),
+                    left,
+                )
+                for name in asked
+            )
+        )
+        given = [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
+        if not given:
+            return "; ".join(map(str, verdicts))
+        for verdict in given:
+            links.update({one.link: one.payload for one in verdict.links})
+        reports = [verdict.exits[0] for verdict in given]
+        if self._is_edge_decisive:
+            for report in given[0].exits:
+                tiers.append(self._reported(report))
+            return given[0].reason if given[0].degraded else ""
+        links.update({f"{report.name} -> local": len(report.logits) for report in reports})
+        surest = most_confident([softmax(self._logits(report)) for report in reports])[0]
+        members = [device for report in reports for device in report.senders]
+        tiers.append(_tier("edge", surest, members, time.perf_counter() - begin))
+        if is_confident(tiers[-1].entropy, limit):
+            return ""
+        left -= time.perf_counter() - begin
+        edges = [report.name for report in reports]
+        forwarding = [
+            asyncio.ensure_future(self._ask(name, Question(ticket=ticket), left, "Upper/Forward"))
+            for name in edges
+        ]
+        reason = await self._ask_cloud(ticket, edges, left, tiers, links)
+        await asyncio.gather(*forwarding)
+        return reason
+
+    async def _ask_cloud(
+        self, ticket: int, senders: list[str], left: float, tiers: list[_Tier], links: dict[str, int]
+    ) -> str:
+        verdict = await self._ask("cloud", Question(ticket=ticket, senders=senders), left)
+        if isinstance(verdict, str):
+            return verdict
+        links.update({one.link: one.payload for one in verdict.links})
+        tiers.append(self._reported(verdict.exits[0]))
+        return ""
+
+    async def _ask(
+        self, name: str, question: Question, left: float, path: str = "Upper/Decide"
+    ) -> Any:
+        """What an edge or the cloud answers; or why it does not, in words."""
+        if left <= 0:
+            return f"{name}: no time left"
+        kind = Verdict if path == "Upper/Decide" else Accepted
+        try:
+            return await self._uppers[name].call(path, question, kind, left)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _UNANSWERED:
+                raise
+            return f"{name}: {error.code().name.lower()}"
+
+    def _logits(self, report: ExitReport) -> NDArray[np.float32]:
+        try:
+            return self.network.class_vector.decode(report.logits)
+        except ValueError as error:
+            raise Refusal(
+                grpc.StatusCode.UNAVAILABLE, "shape", f"{report.name} sent no logits: {error}"
+            ) from None
+
+    def _reported(self, report: ExitReport) -> _Tier:
+        probabilities = softmax(self._logits(report))[0]
+        tier = report.name.split("_")[0]
+        return _tier(tier, probabilities, list(report.senders), report.seconds)
+
+    def _answer(
+        self, ticket: int, tiers: Sequence[_Tier], links: Mapping[str, int], start: float, reason: str = ""
+    ) -> Answer:
+        last = tiers[-1]
+        return Answer(
+            ticket=ticket,
+            label=int(last.probabilities.argmax()),
+            probabilities=last.probabilities.tolist(),
+            exit=last.name,
+            tiers=[
+                TierReport(tier=tier.name, entropy=tier.entropy, devices=tier.devices, seconds=tier.seconds)
+                for tier in tiers
+            ],
+            links=[LinkBytes(link=link, payload=size) for link, size in links.items()],
+            degraded=bool(reason),
+            reason=reason,
+            seconds=time.perf_counter() - start,
+        )
+
+    def _count(self, task: Task, answer: Answer) -> None:
+        self.metrics.samples.labels("degraded" if answer.degraded else "answered").inc()
+        self.metrics.exits.labels(answer.exit).inc()
+        self.metrics.latency.labels("all").observe(answer.seconds)
+        for tier in answer.tiers:
+            self.metrics.latency.labels(tier.tier).observe(tier.seconds)
+        for link in answer.links:
+            self.bytes[link.link] += link.payload
+            if link.link.endswith(" -> local"):
+                self.metrics.payload.labels(link.link).inc(link.payload)
+        self.answers[answer.exit] += 1
+        self.answers["degraded"] += answer.degraded
+        if task.HasField("label"):
+            self.answers["labelled"] += 1
+            self.answers["right"] += answer.label == task.label
+
+    def receive(self, name: str, reports: Reports) -> None:
+        """Takes what a device reports.
+
+        Raises:
+            Refusal: A class vector of another shape, or one sent twice.
+        """
+        state = self.devices[name]
+        if reports.preview:
+            if len(reports.preview) != self.network.image.size:
+                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", "The preview is no image of a device.")
+            state.preview = reports.preview
+        for vector in reports.vectors:
+            self._take(name, state, vector)
+
+    def _take(self, name: str, state: DeviceState, vector: Payload) -> None:
+        if not vector.absent:
+            try:
+                self.network.class_vector.decode(vector.content)
+            except ValueError as error:
+                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
+        state.missed = 0
+        pending = self._pending.get(vector.ticket)
+        if pending is None:
+            self.metrics.late.inc()
+            return
+        if name in pending.vectors:
+            raise Refusal(
+                grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{name} sent its class vector twice."
+            )
+        if not vector.absent:
+            pending.vectors[name] = vector.content
+        pending.settle(name)
+
+    def detach(self, name: str, outbox: Outbox) -> None:
+        """A device's stream has ended; what was waited for of it is not."""
+        if self.devices[name].outbox is not outbox:
+            return  # it has come back over a new stream already
+        self.devices[name].outbox = None
+        self.metrics.attached.dec()
+        for pending in list(self._pending.values()):
+            pending.settle(name)
+
+
+class _Attached:
+    """The stream of one device."""
+
+    def __init__(self, aggregator: Aggregator, name: str) -> None:
+        self._aggregator, self._name = aggregator, name
+        self.outbox: Outbox = Outbox()
+        state = aggregator.devices[name]
+        if state.outbox is None:
+            aggregator.metrics.attached.inc()
+        state.outbox, state.missed = self.outbox, 0
+
+    def receive(self, message: Reports) -> None:
+        self._aggregator.receive(self._name, message)
+
+    def pack(self, items: list[Any]) -> Orders:
+        return Orders(
+            sense=[order for verb, order in items if verb == "sense"],
+            offload=[order for verb, order in items if verb == "offload"],
+            preview=any(verb == "preview" for verb, _ in items),
+        )
+
+    def close(self) -> None:
+        self._aggregator.detach(self._name, self.outbox)
+
+
+def _tier(name: str, probabilities: NDArray[np.float64], devices: list[str], seconds: float) -> _Tier:
+    return _Tier(name, probabilities, float(normalized_entropy(probabilities)), devices, seconds)
+
+
+def _expire(pending: _Pending) -> None:
+    if not pending.done.done():
+        pending.done.set_result(None)

@@ -1,0 +1,660 @@
+"""The whole hierarchy on one machine: a process for each part, mutual TLS between them, and faults.
+
+    >>> async with Cluster("bundle.zip") as cluster:
+    ...     async with cluster.client() as client:
+    ...         answer = await client.classify(0)
+    ...     await cluster.kill("device_3")
+
+Its processes are those of a deployment, started with the same commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import ddnn_tf
+from ddnn_tf.communication import bytes_per_link, bytes_per_sample, raw_bytes
+from ddnn_tf.datasets.files import cache_directory
+from ddnn_tf.runtime.client import Answer, AsyncClient, ClassificationError
+from ddnn_tf.runtime.faults import Fault, Proxy
+from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.security import CLIENT, Certificates, create_certificates
+from ddnn_tf.topology import Topology
+
+__all__ = ["Cluster", "ClusterOptions", "ClusterResult", "bundle_of", "run_cluster", "show", "stream"]
+
+_START = 120.0  # seconds for a process to start on a busy machine
+_PATIENCE = 3600.0  # seconds that a process waits for peers that a fault has taken away
+_END = 10.0
+_PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """How `run_cluster` runs.
+
+    Attributes:
+        samples: How many to classify; None: every test sample once.
+        concurrency: Samples at a time.
+        timeout: Seconds within which a sample is answered.
+        engine: What the devices run on.
+        dashboard: Address of the live page; None: no page.
+        keep: Go on with the test samples until interrupted.
+        device_wait: Seconds that the aggregator waits for class vectors.
+        logs: Directory for the processes' logs; None: they are lost with the cluster.
+        plaintext: No TLS.
+    """
+
+    samples: int | None = None
+    concurrency: int = 8
+    timeout: float = 10.0
+    engine: str = "tflite"
+    dashboard: str | None = None
+    keep: bool = False
+    device_wait: float = 0.5
+    logs: Path | None = None
+    plaintext: bool = False
+
+
+@dataclass
+class _Process:
+    """A process of the cluster, and the way to start it."""
+
+    arguments: list[str]
+    log: Path
+    handle: asyncio.subprocess.Process | None = None
+    address: str = ""
+    events: dict[str, asyncio.Event] = field(default_factory=lambda: collections.defaultdict(asyncio.Event))
+    wire: dict[str, list[int]] = field(default_factory=dict)
+    reader: asyncio.Task[None] | None = None
+
+
+class Cluster:
+    """Starts the processes of a hierarchy, and ends them; used with `async with`.
+
+    Args:
+        bundle: A bundle (`ddnn export`).
+        engine: What the devices run on.
+        dashboard: Address of the live page.
+        device_wait: Seconds that the aggregator waits for class vectors.
+        logs: Directory for the processes' logs.
+        plaintext: No TLS.
+        faulty: Names of processes whose links can be cut and delayed.
+        thresholds: T by tier in place of the bundle's.
+
+    Raises:
+        ValueError: A damaged bundle, or faults of a process that there is not.
+        ChildProcessError: A process did not start; the message is its own.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        *,
+        engine: str = "tflite",
+        dashboard: str | None = None,
+        device_wait: float = 0.5,
+        logs: Path | None = None,
+        plaintext: bool = False,
+        faulty: Sequence[str] = (),
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
+        self.network = Network.read(bundle)
+        self._bundle, self._engine, self._dashboard = str(bundle), engine, dashboard
+        self._device_wait, self._plaintext = device_wait, plaintext
+        self._thresholds = thresholds or {}
+        topology = self.network.topology
+        self.names = (*topology.device_names, "aggregator", *topology.edge_names, "cloud")
+        """Of its processes."""
+        for name in faulty:
+            self.check(name)
+        self._faulty = set(faulty)
+        self._proxies: dict[str, list[Proxy]] = collections.defaultdict(list)
+        self._processes: dict[str, _Process] = {}
+        self._place = tempfile.TemporaryDirectory(prefix="ddnn-cluster-")
+        self._logs = logs or Path(self._place.name) / "logs"
+        self._front: dict[str, str] = {}  # address by which others reach a process
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.page = ""
+        """URL of the live page, with its token."""
+
+    def check(self, name: str) -> None:
+        """Raises ValueError if there is no such process."""
+        if name not in self.names:
+            raise ValueError(f"Expected a process out of {', '.join(self.names)}, but got {name!r}.")
+
+    async def __aenter__(self) -> Cluster:
+        try:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            if not self._plaintext:
+                create_certificates(self._certs, (*self.names, CLIENT))
+            topology = self.network.topology
+            await self._start("cloud", ["cloud"])
+            edges = {
+                name: ["edge", "--name", name, "--cloud", await self._way(name, "cloud")]
+                for name in topology.edge_names
+            }
+            await asyncio.gather(*(self._start(*edge) for edge in edges.items()))
+            await self._start("aggregator", await self._aggregator())
+            devices = {name: await self._device(name) for name in topology.device_names}
+            await asyncio.gather(*(self._start(*device) for device in devices.items()))
+            await asyncio.gather(*(self._event(name, "ready") for name in self.names))
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends every process: by asking, and after some seconds by force."""
+        for process in self._processes.values():
+            if process.handle is not None and process.handle.returncode is None:
+                process.handle.send_signal(signal.SIGCONT)
+                process.handle.terminate()
+        for name in list(self._processes):
+            await self._ended(name)
+        for task in self._tasks:
+            task.cancel()
+        for proxies in self._proxies.values():
+            for proxy in proxies:
+                await proxy.close()
+        self._place.cleanup()
+
+    def client(self) -> AsyncClient:
+        """A client of the cluster's aggregator."""
+        return AsyncClient(self._front["aggregator"], certificates=self.certificates(CLIENT))
+
+    def certificates(self, name: str) -> Certificates | None:
+        """Of one of its processes, or the client."""
+        return None if self._plaintext else Certificates.read(self._certs, name)
+
+    def address(self, name: str) -> str:
+        """Where a process listens."""
+        return self._processes[name].address
+
+    def pid(self, name: str) -> int:
+        """Of a process."""
+        handle = self._processes[name].handle
+        assert handle is not None
+        return handle.pid
+
+    def is_alive(self, name: str) -> bool:
+        """Whether a process runs."""
+        handle = self._processes[name].handle
+        return handle is not None and handle.returncode is None
+
+    async def kill(self, name: str) -> None:
+        """Kills a process at once, as a power cut does."""
+        self.check(name)
+        if self.is_alive(name):
+            handle = self._processes[name].handle
+            assert handle is not None
+            handle.kill()
+            await handle.wait()
+
+    async def revive(self, name: str, *, wait: bool = False) -> None:
+        """Starts a killed process again, where it was.
+
+        Args:
+            name: Which.
+            wait: Until it is ready, its peers reached.
+        """
+        self.check(name)
+        if self.is_alive(name):
+            return
+        await self._spawn(name)
+        if wait:
+            await self._event(name, "ready")
+
+    def cut(self, name: str, is_cut: bool) -> None:
+        """Cuts a process of `faulty` off the network, or mends that."""
+        for proxy in self._proxies[name]:
+            proxy.cut(is_cut)
+
+    def delay(self, name: str, seconds: float) -> None:
+        """Delays all that a process of `faulty` sends and receives."""
+        for proxy in self._proxies[name]:
+            proxy.delay = seconds
+
+    async def apply(self, fault: Fault) -> None:
+        """Lets a fault happen."""
+        if fault.kind == "kill":
+            await self.kill(fault.name)
+        elif fault.kind == "revive":
+            await self.revive(fault.name)
+        elif fault.kind == "delay":
+            self.delay(fault.name, fault.seconds)
+        else:
+            self.cut(fault.name, fault.kind == "cut")
+
+    async def wire_bytes(self) -> dict[str, tuple[int, int]]:
+        """Bytes over the links of all living processes so far: up and down, by link."""
+        alive = [name for name in self._processes if self.is_alive(name)]
+        for name in alive:
+            process = self._processes[name]
+            process.events["wire"].clear()
+            assert process.handle is not None
+            process.handle.send_signal(signal.SIGUSR1)
+        found = {}
+        for name in alive:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._processes[name].events["wire"].wait(), 5)
+            for peer, (sent, received) in self._processes[name].wire.items():
+                found[f"{name} -> {'local' if peer == 'aggregator' else peer}"] = (sent, received)
+        return found
+
+    @property
+    def _certs(self) -> Path:
+        return Path(self._place.name) / "certs"
+
+    async def _aggregator(self) -> list[str]:
+        uppers = (*self.network.topology.edge_names, "cloud")
+        ways = [f"{name}={await self._way('aggregator', name)}" for name in uppers]
+        arguments = ["aggregator", "--device-wait", str(self._device_wait), "--supervised"]
+        for way in ways:
+            arguments += ["--upper", way]
+        for tier, value in self._thresholds.items():
+            arguments += ["--threshold", f"{tier}={value}"]
+        if self._dashboard is not None:
+            arguments += ["--dashboard", self._dashboard]
+        return arguments
+
+    async def _device(self, name: str) -> list[str]:
+        upper = self.network.upper_of(name)
+        arguments = ["device", "--name", name, "--engine", self._engine]
+        arguments += ["--aggregator", await self._way(name, "aggregator")]
+        arguments += ["--upper", await self._way(name, upper)]
+        return arguments + (["--show"] if self._dashboard is not None else [])
+
+    async def _way(self, name: str, peer: str) -> str:
+        """The address by which a process reaches a peer; through a proxy if its links can be faulty."""
+        address = self._front[peer]
+        return await self._proxied(name, address) if name in self._faulty else address
+
+    async def _proxied(self, name: str, target: str) -> str:
+        proxy = Proxy(target)
+        await proxy.start()
+        self._proxies[name].append(proxy)
+        return proxy.address
+
+    async def _start(self, name: str, arguments: list[str]) -> None:
+        log = self._logs / f"{name}.log"
+        if arguments[0] != "cloud":
+            arguments += ["--wait", str(_PATIENCE)]
+        self._processes[name] = _Process(arguments, log)
+        await self._spawn(name)
+        if arguments[0] == "device":
+            return
+        await self._event(name, "listening")
+        address = self._processes[name].address
+        self._front[name] = await self._proxied(name, address) if name in self._faulty else address
+
+    async def _spawn(self, name: str) -> None:
+        process = self._processes[name]
+        process.events.clear()
+        verb, *rest = process.arguments
+        command = [sys.executable, "-m", "ddnn_tf.cli", "serve", verb, self._bundle, *rest, "--json"]
+        command += ["--plaintext"] if self._plaintext else ["--certs", str(self._certs)]
+        command += ["--log", "info"]
+        if process.address:
+            command += ["--listen", process.address]
+        with open(process.log, "ab") as log:
+            process.handle = await asyncio.create_subprocess_exec(
+                *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+            )
+        process.reader = asyncio.ensure_future(self._listen(name, process, process.handle))
+        self._tasks.add(process.reader)
+        process.reader.add_done_callback(self._tasks.discard)
+
+    async def _listen(self, name: str, process: _Process, handle: asyncio.subprocess.Process) -> None:
+        """Takes what a process says on stdout, until it ends."""
+        assert handle.stdout is not None
+        while line := await handle.stdout.readline():
+            said = json.loads(line)
+            event = said["event"]
+            if event == "listening":
+                process.address = said["address"]
+            elif event == "dashboard":
+                self.page = said["address"]
+            elif event == "wire":
+                process.wire = said["bytes"]
+            elif event == "fail":
+                await self.kill(said["device"])
+            elif event == "revive":
+                await self.revive(said["device"])
+            process.events[event].set()
+        await handle.wait()
+        process.events["ended"].set()
+
+    async def _event(self, name: str, event: str) -> None:
+        """Waits until a process has said something.
+
+        Raises:
+            ChildProcessError: It ended instead, or takes too long.
+        """
+        process = self._processes[name]
+        waits = [asyncio.ensure_future(process.events[each].wait()) for each in (event, "ended")]
+        done, pending = await asyncio.wait(waits, timeout=_START, return_when=asyncio.FIRST_COMPLETED)
+        for one in pending:
+            one.cancel()
+        if not process.events[event].is_set():
+            lines = process.log.read_text(errors="replace").splitlines()
+            reason = "it ended" if done else f"it is not {event} after {_START:g} s"
+            raise ChildProcessError(f"{name} did not start: {lines[-1] if lines else reason}")
+
+    async def _ended(self, name: str) -> None:
+        handle = self._processes[name].handle
+        if handle is None:
+            return
+        try:
+            await asyncio.wait_for(handle.wait(), _END)
+        except asyncio.TimeoutError:
+            handle.kill()
+            await handle.wait()
+
+
+@dataclass
+class ClusterResult:
+    """What a stream of samples came to.
+
+    Attributes:
+        topology: The hierarchy.
+        submitted: Samples.
+        answered: Samples with an answer.
+        errors: Samples without, by gRPC status.
+        duplicates: Answers beyond one a sample.
+        degraded: Answers of a lower exit for want of a higher one.
+        right: Answers that are right.
+        exits: Answers by exit.
+        payload: Payload bytes by link, of all answers.
+        wire: Bytes over each link, up and down, all in all; empty where the system does not count them.
+        latencies: Seconds of each answer, as the client sees it.
+        by_tier: Seconds of each answer at each tier.
+        seconds: From the first to the last.
+    """
+
+    topology: Topology
+    submitted: int = 0
+    answered: int = 0
+    errors: collections.Counter[str] = field(default_factory=collections.Counter)
+    duplicates: int = 0
+    degraded: int = 0
+    right: int = 0
+    exits: collections.Counter[str] = field(default_factory=collections.Counter)
+    payload: collections.Counter[str] = field(default_factory=collections.Counter)
+    wire: dict[str, tuple[int, int]] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
+    by_tier: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
+    seconds: float = 0.0
+    _tickets: set[int] = field(default_factory=set)
+
+    def add(self, answer: Answer, label: int | None, seconds: float) -> None:
+        """Counts an answer."""
+        self.answered += 1
+        self.duplicates += answer.ticket in self._tickets
+        self._tickets.add(answer.ticket)
+        self.degraded += answer.degraded
+        self.right += answer.label == label
+        self.exits[answer.exit] += 1
+        self.payload.update(answer.payload_bytes)
+        self.latencies.append(seconds)
+        for tier, value in answer.seconds.items():
+            self.by_tier[tier].append(value)
+
+    @property
+    def exit_shares(self) -> dict[str, float]:
+        """Share of the answers by tier."""
+        return {tier: self.exits[tier] / max(1, self.answered) for tier in self.topology.exit_tiers}
+
+    def expected_bytes(self) -> dict[str, float]:
+        """What Eq. (1) and its generalisation say for these exit shares, bytes per sample and link."""
+        if not self.answered:
+            return {}
+        return bytes_per_link(self.topology, list(self.exit_shares.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it; bytes per sample are per device too, as in Eq. (1), times in milliseconds."""
+        answered, devices = max(1, self.answered), self.topology.devices.count
+        shares = self.exit_shares
+        links = {link: size / answered for link, size in self.payload.items()}
+        wire = {link: up / answered for link, (up, _) in self.wire.items() if link in self._links()}
+        return {
+            "submitted": self.submitted,
+            "answered": self.answered,
+            "errors": sum(self.errors.values()),
+            "errors_by_status": dict(self.errors),
+            "duplicates": self.duplicates,
+            "degraded": self.degraded,
+            "accuracy": self.right / answered,
+            "exit_shares": shares,
+            "payload_bytes_per_sample": sum(links.values()) / devices,
+            "equation_1_bytes_per_sample": (
+                bytes_per_sample(self.topology, list(shares.values())) if self.answered else None
+            ),
+            "wire_bytes_per_sample": sum(wire.values()) / devices if wire else None,
+            "wire_bytes_down_per_sample": (
+                sum(down for _, down in self.wire.values()) / answered / devices if wire else None
+            ),
+            "raw_bytes_per_sample": raw_bytes(self.topology),
+            "payload_bytes_per_link": links,
+            "equation_1_bytes_per_link": self.expected_bytes(),
+            "wire_bytes_per_link": wire,
+            "latency_ms": percentiles(self.latencies),
+            "tier_latency_ms": {tier: percentiles(values) for tier, values in self.by_tier.items()},
+            "throughput": self.answered / self.seconds if self.seconds else 0.0,
+            "seconds": self.seconds,
+        }
+
+    def _links(self) -> set[str]:
+        """Links that carry payloads, rather than questions."""
+        return set(bytes_per_link(self.topology, [1.0, *[0.0] * (len(self.topology.exit_tiers) - 1)]))
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Milliseconds at some percentiles."""
+    if not seconds:
+        return {}
+    values = np.percentile(np.array(seconds) * 1000, _PERCENTILES)
+    return {f"p{rank}": float(value) for rank, value in zip(_PERCENTILES, values, strict=True)}
+
+
+async def stream(
+    cluster: Cluster,
+    labels: Sequence[int],
+    count: int,
+    *,
+    concurrency: int = 8,
+    timeout: float = 10.0,
+    faults: Sequence[Fault] = (),
+    hear: Callable[[int, Answer | ClassificationError], None] = lambda *_: None,
+    forever: bool = False,
+) -> ClusterResult:
+    """Classifies samples, some at a time, each once.
+
+    Args:
+        cluster: A running cluster.
+        labels: Classes of the samples 0, 1, ... that the sensors have; taken in turns.
+        count: How many to submit.
+        concurrency: How many at a time.
+        timeout: Seconds for each.
+        faults: What happens meanwhile.
+        hear: Is told each submission's number and outcome.
+        forever: Starts over until cancelled.
+    """
+    result = ClusterResult(cluster.network.topology)
+    numbers = iter(range(count))
+    to_come = collections.deque(faults)
+    start = time.perf_counter()
+    async with cluster.client() as client:
+
+        async def work() -> None:
+            nonlocal numbers
+            while True:
+                number = next(numbers, None)
+                if number is None:
+                    if not forever:
+                        return
+                    numbers = iter(range(count))
+                    continue
+                while to_come and to_come[0].at <= number:
+                    await cluster.apply(to_come.popleft())
+                begin = time.perf_counter()
+                result.submitted += 1
+                sample = number % len(labels)
+                label = int(labels[sample])
+                try:
+                    answer = await client.classify(sample, label=label, timeout=timeout)
+                except ClassificationError as error:
+                    result.errors[error.code] += 1
+                    hear(number, error)
+                    continue
+                result.add(answer, label, time.perf_counter() - begin)
+                hear(number, answer)
+
+        workers = [asyncio.ensure_future(work()) for _ in range(concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            result.seconds = time.perf_counter() - start
+    return result
+
+
+async def run_cluster(
+    run: str | Path, options: ClusterOptions, faults: Sequence[Fault], hint: Callable[[str], None]
+) -> ClusterResult:
+    """Starts a hierarchy, classifies its test data, and ends it.
+
+    Args:
+        run: A run directory, or a bundle.
+        options: How.
+        faults: What happens meanwhile.
+        hint: Is told what is going on.
+
+    Raises:
+        ValueError: Other data than those of the training, or a fault of a process that there is not.
+        ChildProcessError: A process did not start.
+    """
+    bundle = bundle_of(run, options.engine, hint)
+    cluster = Cluster(
+        bundle,
+        engine=options.engine,
+        dashboard=options.dashboard,
+        device_wait=options.device_wait,
+        logs=options.logs,
+        plaintext=options.plaintext,
+        faulty=sorted({fault.name for fault in faults if fault.kind in ("cut", "mend", "delay")}),
+    )
+    for fault in faults:
+        cluster.check(fault.name)
+    data = cluster.network.bundle.source.load()
+    if data.digest() != cluster.network.bundle.data_sha256:
+        raise ValueError(f"The data set '{data.name}' is not the one that the network was trained on.")
+    labels = data.targets("test").tolist()
+    hint(f"Starting {len(cluster.names)} processes ...")
+    async with cluster:
+        if cluster.page:
+            hint(f"The dashboard is at {cluster.page}")
+        before = await cluster.wire_bytes()
+        result = await stream(
+            cluster,
+            labels,
+            options.samples or len(labels),
+            concurrency=options.concurrency,
+            timeout=options.timeout,
+            faults=faults,
+            forever=options.keep,
+        )
+        after = await cluster.wire_bytes()
+        for link, (up, down) in after.items():
+            first = before.get(link, (0, 0))
+            result.wire[link] = (max(0, up - first[0]), max(0, down - first[1]))
+        return result
+
+
+def bundle_of(run: str | Path, engine: str, hint: Callable[[str], None]) -> Path:
+    """A bundle to serve: the one given, or one made of a run directory and kept in the cache.
+
+    Args:
+        run: A run directory, or a bundle.
+        engine: What the devices are to run on.
+        hint: Is told if it takes a while.
+    """
+    place = Path(run)
+    if not (place / "run.json").is_file() or (place / "manifest.json").is_file():
+        return place
+    targets = ["tflite", "c"] if engine == "c" else ["tflite"]
+    content = hashlib.sha256(f"{ddnn_tf.__version__} {targets}".encode())
+    for name in ("run.json", "topology.yaml", "thresholds.json", "model.keras"):
+        file = place / name
+        content.update(file.read_bytes() if file.is_file() else b"")
+    bundle = cache_directory() / "bundles" / f"{content.hexdigest()}.zip"
+    if not bundle.exists():
+        from ddnn_tf.export.pipeline import export_run
+
+        hint(f"Exporting {place} for its processes; this is done once ...")
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        export_run(place, bundle, targets=targets)
+    return bundle
+
+
+def show(result: ClusterResult) -> None:
+    """Prints a result as tables."""
+    found = result.to_dict()
+    console = Console()
+    table = Table(title=f"{found['submitted']} samples", title_justify="left")
+    table.add_column("outcome")
+    table.add_column("", justify="right")
+    rows = {
+        "answered": found["answered"],
+        "errors": found["errors"],
+        "degraded": found["degraded"],
+        "accuracy": f"{found['accuracy']:.1%}",
+        **{f"left at {tier}": f"{share:.1%}" for tier, share in found["exit_shares"].items()},
+        "throughput": f"{found['throughput']:.0f} samples/s",
+        **{f"latency {rank}": f"{value:.1f} ms" for rank, value in found["latency_ms"].items()},
+    }
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    console.print(table)
+    links = Table(title="Bytes per sample, up", title_justify="left")
+    for column in ("link", "payload", "Eq. (1)", "on the wire"):
+        links.add_column(column, justify="left" if column == "link" else "right")
+    for link, expected in found["equation_1_bytes_per_link"].items():
+        wire = found["wire_bytes_per_link"].get(link)
+        links.add_row(
+            link,
+            f"{found['payload_bytes_per_link'].get(link, 0):.1f}",
+            f"{expected:.1f}",
+            "" if wire is None else f"{wire:.0f}",
+        )
+    links.add_section()
+    total = found["wire_bytes_per_sample"]
+    links.add_row(
+        "a device, on average",
+        f"{found['payload_bytes_per_sample']:.1f}",
+        "" if found["equation_1_bytes_per_sample"] is None else f"{found['equation_1_bytes_per_sample']:.1f}",
+        "" if total is None else f"{total:.0f}",
+    )
+    links.add_row("raw image", str(found["raw_bytes_per_sample"]))
+    console.print(links)
