@@ -49,6 +49,8 @@ _DEADLINE = 10.0
 _MISSES = 3
 _MARGIN = 0.02  # seconds of a deadline kept for the way back
 _IN_FLIGHT = 1024
+_FEW = 2
+_LINGER = 0.002
 _UNANSWERED = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -80,7 +82,7 @@ class _Pending:
 
     waited_for: set[str]
     done: asyncio.Future[None]
-    vectors: dict[str, bytes] = field(default_factory=dict)
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def settle(self, name: str) -> None:
         self.waited_for.discard(name)
@@ -139,6 +141,8 @@ class Aggregator:
         """Answers by exit, and `labelled`, `right`, `degraded`, `errors` and `samples`."""
         self.bytes: collections.Counter[str] = collections.Counter()
         """Payload bytes by link, of all answers."""
+        self.answers_above = dict.fromkeys(uppers, True)
+        """Whether each tier above answered when it was last asked."""
 
     def set_threshold(self, tier: str, value: float) -> None:
         """Sets T of a tier, for the samples to come.
@@ -152,6 +156,13 @@ class Aggregator:
         if not 0 <= value <= 1:
             raise ValueError(f"Expected a threshold between 0 and 1, but got {value}.")
         self.thresholds[tier] = float(value)
+
+    def linger(self) -> float:
+        """Seconds that orders wait for others: none while few samples are about.
+
+        Many samples then share a message and its cost, which is most of what a sample costs.
+        """
+        return _LINGER if self._in_flight > _FEW else 0.0
 
     def attach(self, name: str) -> _Attached:
         """A device's stream has opened."""
@@ -198,7 +209,7 @@ class Aggregator:
             vectors = await self._sense(ticket, task.sample, min(self._wait, remaining / 2))
             if vectors:
                 tiers.append(self._decide_locally(vectors, start))
-                links = {f"{name} -> local": len(vector) for name, vector in vectors.items()}
+                links = dict.fromkeys(map("{} -> local".format, vectors), self.network.class_vector.size)
                 if is_confident(tiers[0].entropy, self.thresholds["local"]):
                     return self._answer(ticket, tiers, links, start)
             devices = list(vectors)
@@ -211,7 +222,7 @@ class Aggregator:
             raise Refusal(grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {reason}.")
         return self._answer(ticket, tiers, links, start, reason)
 
-    async def _sense(self, ticket: int, sample: int, wait: float) -> dict[str, bytes]:
+    async def _sense(self, ticket: int, sample: int, wait: float) -> dict[str, NDArray[np.float32]]:
         """Class vectors of the devices that answer in time, in the order of the topology."""
         attached = [name for name, state in self.devices.items() if state.outbox is not None]
         # One that came too late several times in a row is asked, but not waited for.
@@ -241,11 +252,9 @@ class Aggregator:
         outboxes = {name: self.devices[name].outbox for name in devices}
         return [name for name, outbox in outboxes.items() if outbox is None or not outbox.put(order)]
 
-    def _decide_locally(self, vectors: Mapping[str, bytes], start: float) -> _Tier:
+    def _decide_locally(self, vectors: Mapping[str, NDArray[np.float32]], start: float) -> _Tier:
         assert self._local is not None
-        codec = self.network.class_vector
-        given = {name: codec.decode(vector) for name, vector in vectors.items()}
-        logits = self._local(self.network.aggregate("local", given))["logits"]
+        logits = self._local(self.network.aggregate("local", vectors))["logits"]
         return _tier("local", softmax(logits)[0], list(vectors), time.perf_counter() - start)
 
     async def _ask_above(
@@ -282,6 +291,7 @@ class Aggregator:
         if self._is_edge_decisive:
             for report in given[0].exits:
                 tiers.append(self._reported(report))
+            self.answers_above["cloud"] = not given[0].degraded
             return given[0].reason if given[0].degraded else ""
         links.update({f"{report.name} -> local": len(report.logits) for report in reports})
         surest = most_confident([softmax(self._logits(report)) for report in reports])[0]
@@ -317,11 +327,14 @@ class Aggregator:
             return f"{name}: no time left"
         kind = Verdict if path == "Upper/Decide" else Accepted
         try:
-            return await self._uppers[name].call(path, question, kind, left)
+            answer = await self._uppers[name].call(path, question, kind, left)
         except grpc.aio.AioRpcError as error:
             if error.code() not in _UNANSWERED:
                 raise
+            self.answers_above[name] = False
             return f"{name}: {error.code().name.lower()}"
+        self.answers_above[name] = True
+        return answer
 
     def _logits(self, report: ExitReport) -> NDArray[np.float32]:
         try:
@@ -386,9 +399,10 @@ class Aggregator:
             self._take(name, state, vector)
 
     def _take(self, name: str, state: DeviceState, vector: Payload) -> None:
+        values = None
         if not vector.absent:
             try:
-                self.network.class_vector.decode(vector.content)
+                values = self.network.class_vector.decode(vector.content)
             except ValueError as error:
                 raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
         state.missed = 0
@@ -400,8 +414,8 @@ class Aggregator:
             raise Refusal(
                 grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{name} sent its class vector twice."
             )
-        if not vector.absent:
-            pending.vectors[name] = vector.content
+        if values is not None:
+            pending.vectors[name] = values
         pending.settle(name)
 
     def detach(self, name: str, outbox: Outbox) -> None:
@@ -419,7 +433,7 @@ class _Attached:
 
     def __init__(self, aggregator: Aggregator, name: str) -> None:
         self._aggregator, self._name = aggregator, name
-        self.outbox: Outbox = Outbox()
+        self.outbox: Outbox = Outbox(linger=aggregator.linger)
         state = aggregator.devices[name]
         if state.outbox is None:
             aggregator.metrics.attached.inc()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,10 @@ class Codec:
     shape: tuple[int, ...]
     kind: str
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """Bytes of the payload."""
-        count = int(np.prod(self.shape))
+        count = math.prod(self.shape)
         return {"bits": -(-count // 8), "bytes": count, "floats": count * _FLOAT.itemsize}[self.kind]
 
     def encode(self, array: NDArray[Any]) -> bytes:

@@ -104,11 +104,12 @@ class Outbox:
 
     Args:
         limit: The most items that wait; further ones are dropped.
+        linger: Gives the seconds to wait for more items after the first.
     """
 
-    def __init__(self, limit: int = 4096) -> None:
+    def __init__(self, limit: int = 4096, linger: Callable[[], float] = lambda: 0.0) -> None:
         self._items: collections.deque[Any] = collections.deque()
-        self._limit, self._some = limit, asyncio.Event()
+        self._limit, self._linger, self._some = limit, linger, asyncio.Event()
 
     def put(self, item: Any) -> bool:
         """Adds an item; False if there is no room."""
@@ -121,6 +122,8 @@ class Outbox:
     async def take(self) -> list[Any]:
         """All that waits, at most as many as one message carries; waits for the first."""
         await self._some.wait()
+        if seconds := self._linger():
+            await asyncio.sleep(seconds)
         taken = [self._items.popleft() for _ in range(min(_TOGETHER, len(self._items)))]
         if not self._items:
             self._some.clear()

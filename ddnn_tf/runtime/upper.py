@@ -49,7 +49,7 @@ class _Ticket:
     """What has been delivered for a ticket, and what is waited for."""
 
     made: float
-    maps: dict[str, bytes | None] = field(default_factory=dict)
+    maps: dict[str, NDArray[np.float32] | None] = field(default_factory=dict)
     waited_for: set[str] = field(default_factory=set)
     done: asyncio.Future[None] | None = None
 
@@ -123,8 +123,7 @@ class Upper:
                 f"Expected senders out of {', '.join(self._codecs)}, but got {', '.join(unknown) or 'none'}.",
             )
         maps = await self._collect(question, min(self._wait, left / 2))
-        given = {sender: self._codecs[sender].decode(content) for sender, content in maps.items()}
-        found = await self._batcher.submit(self._network.aggregate(self.name, given))
+        found = await self._batcher.submit(self._network.aggregate(self.name, maps))
         logits = found["logits"][0]
         if "features" in found:
             codec = self._network.codec_to("cloud", self.name)
@@ -139,8 +138,8 @@ class Upper:
                 )
             ],
             links=[
-                LinkBytes(link=f"{sender} -> {self.name}", payload=len(content))
-                for sender, content in maps.items()
+                LinkBytes(link=f"{sender} -> {self.name}", payload=self._codecs[sender].size)
+                for sender in maps
             ],
         )
         self._metrics.samples.labels("decided").inc()
@@ -188,7 +187,7 @@ class Upper:
         while len(self._features) > _KEPT:
             self._features.popitem(last=False)
 
-    async def _collect(self, question: Question, wait: float) -> dict[str, bytes]:
+    async def _collect(self, question: Question, wait: float) -> dict[str, NDArray[np.float32]]:
         """The feature maps of a ticket's senders, in the order of the topology."""
         ticket = self._ticket(question.ticket)
         # Who has no stream open cannot deliver, and is not waited for.
@@ -238,9 +237,10 @@ class Upper:
             Refusal: One of another shape, or sent twice.
         """
         for one in message.maps:
+            features = None
             if not one.absent:
                 try:
-                    self._codecs[sender].decode(one.content)
+                    features = self._codecs[sender].decode(one.content)
                 except ValueError as error:
                     raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
             ticket = self._ticket(one.ticket)
@@ -255,7 +255,7 @@ class Upper:
                     grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{sender} sent a feature map twice."
                 )
             self._unasked[sender] += 1
-            ticket.maps[sender] = None if one.absent else one.content
+            ticket.maps[sender] = features
             self._metrics.payload.labels(f"{sender} -> {self.name}").inc(len(one.content))
             ticket.settle(sender)
 
