@@ -319,9 +319,7 @@ class Aggregator:
         tiers.append(self._reported(verdict.exits[0]))
         return ""
 
-    async def _ask(
-        self, name: str, question: Question, left: float, path: str = "Upper/Decide"
-    ) -> Any:
+    async def _ask(self, name: str, question: Question, left: float, path: str = "Upper/Decide") -> Any:
         """What an edge or the cloud answers; or why it does not, in words."""
         if left <= 0:
             return f"{name}: no time left"
@@ -393,7 +391,9 @@ class Aggregator:
         state = self.devices[name]
         if reports.preview:
             if len(reports.preview) != self.network.image.size:
-                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", "The preview is no image of a device.")
+                raise Refusal(
+                    grpc.StatusCode.INVALID_ARGUMENT, "shape", "The preview is no image of a device."
+                )
             state.preview = reports.preview
         for vector in reports.vectors:
             self._take(name, state, vector)

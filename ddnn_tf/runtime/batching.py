@@ -72,9 +72,7 @@ class Batcher:
                 continue
             self._observe(len(batch))
             try:
-                joined = {
-                    name: np.concatenate([inputs[name] for inputs, _ in batch]) for name in batch[0][0]
-                }
+                joined = {name: np.concatenate([inputs[name] for inputs, _ in batch]) for name in batch[0][0]}
                 found = await loop.run_in_executor(self._thread, self._run, joined)
             except Exception as error:
                 for _, answer in batch:

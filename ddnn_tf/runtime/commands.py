@@ -28,7 +28,9 @@ _Plaintext = Annotated[
     bool, typer.Option("--plaintext", help="No TLS: for experiments, on loopback addresses only.")
 ]
 _Engine = Annotated[str, typer.Option("--engine", help=f"What its section runs on: {', '.join(ENGINES)}.")]
-_Wait = Annotated[float, typer.Option("--wait", help="Seconds within which its peers must be reached.", min=0)]
+_Wait = Annotated[
+    float, typer.Option("--wait", help="Seconds within which its peers must be reached.", min=0)
+]
 _Metrics = Annotated[
     str | None,
     typer.Option("--metrics", help="Serve Prometheus metrics over HTTP there.", metavar="HOST:PORT"),
@@ -68,13 +70,14 @@ def certs(
     """Make a development authority and a certificate for every process of a hierarchy.
 
     Each certificate carries the name of its process, and servers and clients check it. Give each process
-    ca.pem and its own two files; ca.key stays with you.
+    ca.pem and its own two files; ca.key stays with you. For microcontrollers behind a gateway there are
+    keys in gateway.keys.
 
     Example:
 
         ddnn certs runs/scenes --out certs
     """
-    from ddnn_tf.runtime.security import CLIENT, create_certificates
+    from ddnn_tf.runtime.security import CLIENT, create_certificates, write_keys
 
     topology = _topology(bundle)
     names = (*topology.device_names, "aggregator", *topology.edge_names, "cloud", CLIENT)
@@ -89,6 +92,8 @@ def certs(
                 )
         acting["gateway"] = behind
     files = create_certificates(out, acting, days=days)
+    if gateway is not None:
+        files.append(write_keys(out / "gateway.keys", acting["gateway"]))
     if as_json:
         print(json.dumps({"directory": str(out), "files": [str(file) for file in files]}, indent=2))
     else:
@@ -278,6 +283,52 @@ def cloud(
     _upper(bundle, "cloud", None, feature_wait, listen, certs, plaintext, engine, 0, metrics, log, as_json)
 
 
+@serve.command()
+def gateway(
+    bundle: _Bundle,
+    aggregator: _Aggregator,
+    upper: Annotated[
+        list[str],
+        typer.Option(
+            "--upper", help="Where the cloud, or its devices' edges, listen.", metavar="NAME=HOST:PORT"
+        ),
+    ],
+    keys: Annotated[
+        Path,
+        typer.Option(
+            "--keys", help="Keys of the devices behind it (`ddnn certs --gateway`).", metavar="FILE"
+        ),
+    ],
+    listen: _Listen = "127.0.0.1:0",
+    certs: _Certs = None,
+    plaintext: _Plaintext = False,
+    wait: _Wait = 10.0,
+    metrics: _Metrics = None,
+    log: _Log = "warning",
+    as_json: _Json = False,
+) -> None:
+    """A gateway for microcontrollers: their framed messages over UDP or TCP, with a key for each.
+
+    Example:
+
+        ddnn serve gateway bundle.zip --keys certs/gateway.keys --certs certs --listen 10.0.0.5:7002
+        --aggregator 10.0.0.2:7000 --upper cloud=10.0.0.3:7001
+    """
+    from ddnn_tf.runtime.gateway import read_keys
+    from ddnn_tf.runtime.process import serve_gateway
+
+    place = _place("gateway", listen, certs, plaintext, wait, log)
+    network = Network.read(bundle)
+    known = read_keys(keys, network)
+    uppers = _pairs(upper, "--upper", (*network.topology.edge_names, "cloud"))
+    for name in known:
+        if network.upper_of(name) not in uppers:
+            raise ValueError(f"Expected --upper {network.upper_of(name)}=HOST:PORT for {name}, but got none.")
+    telemetry = _telemetry(metrics)
+    announce = _announcing("gateway", as_json)
+    _until_told(serve_gateway(network, known, aggregator, uppers, place, telemetry, announce))
+
+
 def _upper(
     bundle: Path,
     name: str,
@@ -368,7 +419,9 @@ def cluster(
     partition: Annotated[
         list[str] | None,
         typer.Option(
-            "--partition", help="Cut a process off the network, from sample to sample.", metavar="NAME@FROM-TO"
+            "--partition",
+            help="Cut a process off the network, from sample to sample.",
+            metavar="NAME@FROM-TO",
         ),
     ] = None,
     delay: Annotated[
@@ -382,7 +435,9 @@ def cluster(
     ] = "tflite",
     dashboard: Annotated[
         str | None,
-        typer.Option("--dashboard", help="Serve the live page there, e.g. 127.0.0.1:8000.", metavar="HOST:PORT"),
+        typer.Option(
+            "--dashboard", help="Serve the live page there, e.g. 127.0.0.1:8000.", metavar="HOST:PORT"
+        ),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Go on classifying until Ctrl-C, to look at the dashboard.")
@@ -441,9 +496,7 @@ def _topology(path: Path) -> Any:
     return Topology.load(file) if file.is_file() else read_bundle(path).topology
 
 
-def _place(
-    name: str, listen: str, certs: Path | None, plaintext: bool, wait: float, log: str
-) -> Any:
+def _place(name: str, listen: str, certs: Path | None, plaintext: bool, wait: float, log: str) -> Any:
     from ddnn_tf.runtime.process import Place
     from ddnn_tf.runtime.telemetry import log_in_json
 

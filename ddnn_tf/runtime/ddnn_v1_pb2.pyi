@@ -15,7 +15,17 @@ class Task(_message.Message):
     def __init__(self, sample: _Optional[int] = ..., label: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("ticket", "label", "probabilities", "exit", "tiers", "links", "degraded", "reason", "seconds")
+    __slots__ = (
+        "ticket",
+        "label",
+        "probabilities",
+        "exit",
+        "tiers",
+        "links",
+        "degraded",
+        "reason",
+        "seconds",
+    )
     TICKET_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
@@ -34,7 +44,18 @@ class Answer(_message.Message):
     degraded: bool
     reason: str
     seconds: float
-    def __init__(self, ticket: _Optional[int] = ..., label: _Optional[int] = ..., probabilities: _Optional[_Iterable[float]] = ..., exit: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[TierReport, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ..., degraded: _Optional[bool] = ..., reason: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
+    def __init__(
+        self,
+        ticket: _Optional[int] = ...,
+        label: _Optional[int] = ...,
+        probabilities: _Optional[_Iterable[float]] = ...,
+        exit: _Optional[str] = ...,
+        tiers: _Optional[_Iterable[_Union[TierReport, _Mapping]]] = ...,
+        links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ...,
+        degraded: _Optional[bool] = ...,
+        reason: _Optional[str] = ...,
+        seconds: _Optional[float] = ...,
+    ) -> None: ...
 
 class TierReport(_message.Message):
     __slots__ = ("tier", "entropy", "devices", "seconds")
@@ -46,7 +67,13 @@ class TierReport(_message.Message):
     entropy: float
     devices: _containers.RepeatedScalarFieldContainer[str]
     seconds: float
-    def __init__(self, tier: _Optional[str] = ..., entropy: _Optional[float] = ..., devices: _Optional[_Iterable[str]] = ..., seconds: _Optional[float] = ...) -> None: ...
+    def __init__(
+        self,
+        tier: _Optional[str] = ...,
+        entropy: _Optional[float] = ...,
+        devices: _Optional[_Iterable[str]] = ...,
+        seconds: _Optional[float] = ...,
+    ) -> None: ...
 
 class LinkBytes(_message.Message):
     __slots__ = ("link", "payload")
@@ -64,7 +91,12 @@ class Orders(_message.Message):
     sense: _containers.RepeatedCompositeFieldContainer[Sense]
     offload: _containers.RepeatedCompositeFieldContainer[Sense]
     preview: bool
-    def __init__(self, sense: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., offload: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., preview: _Optional[bool] = ...) -> None: ...
+    def __init__(
+        self,
+        sense: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ...,
+        offload: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ...,
+        preview: _Optional[bool] = ...,
+    ) -> None: ...
 
 class Sense(_message.Message):
     __slots__ = ("ticket", "sample")
@@ -80,7 +112,9 @@ class Reports(_message.Message):
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     vectors: _containers.RepeatedCompositeFieldContainer[Payload]
     preview: bytes
-    def __init__(self, vectors: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., preview: _Optional[bytes] = ...) -> None: ...
+    def __init__(
+        self, vectors: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., preview: _Optional[bytes] = ...
+    ) -> None: ...
 
 class Payload(_message.Message):
     __slots__ = ("ticket", "content", "absent")
@@ -90,7 +124,9 @@ class Payload(_message.Message):
     ticket: int
     content: bytes
     absent: bool
-    def __init__(self, ticket: _Optional[int] = ..., content: _Optional[bytes] = ..., absent: _Optional[bool] = ...) -> None: ...
+    def __init__(
+        self, ticket: _Optional[int] = ..., content: _Optional[bytes] = ..., absent: _Optional[bool] = ...
+    ) -> None: ...
 
 class Delivery(_message.Message):
     __slots__ = ("maps",)
@@ -112,7 +148,13 @@ class Question(_message.Message):
     senders: _containers.RepeatedScalarFieldContainer[str]
     decide: bool
     threshold: float
-    def __init__(self, ticket: _Optional[int] = ..., senders: _Optional[_Iterable[str]] = ..., decide: _Optional[bool] = ..., threshold: _Optional[float] = ...) -> None: ...
+    def __init__(
+        self,
+        ticket: _Optional[int] = ...,
+        senders: _Optional[_Iterable[str]] = ...,
+        decide: _Optional[bool] = ...,
+        threshold: _Optional[float] = ...,
+    ) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("exits", "links", "degraded", "reason")
@@ -124,7 +166,13 @@ class Verdict(_message.Message):
     links: _containers.RepeatedCompositeFieldContainer[LinkBytes]
     degraded: bool
     reason: str
-    def __init__(self, exits: _Optional[_Iterable[_Union[ExitReport, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ..., degraded: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(
+        self,
+        exits: _Optional[_Iterable[_Union[ExitReport, _Mapping]]] = ...,
+        links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ...,
+        degraded: _Optional[bool] = ...,
+        reason: _Optional[str] = ...,
+    ) -> None: ...
 
 class ExitReport(_message.Message):
     __slots__ = ("name", "logits", "senders", "seconds")
@@ -136,7 +184,13 @@ class ExitReport(_message.Message):
     logits: bytes
     senders: _containers.RepeatedScalarFieldContainer[str]
     seconds: float
-    def __init__(self, name: _Optional[str] = ..., logits: _Optional[bytes] = ..., senders: _Optional[_Iterable[str]] = ..., seconds: _Optional[float] = ...) -> None: ...
+    def __init__(
+        self,
+        name: _Optional[str] = ...,
+        logits: _Optional[bytes] = ...,
+        senders: _Optional[_Iterable[str]] = ...,
+        seconds: _Optional[float] = ...,
+    ) -> None: ...
 
 class Image(_message.Message):
     __slots__ = ("sample", "pixels")

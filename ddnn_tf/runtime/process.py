@@ -23,7 +23,7 @@ from ddnn_tf.runtime.security import CLIENT, Certificates
 from ddnn_tf.runtime.sensors import PushedSensor, Sensor
 from ddnn_tf.runtime.telemetry import Metrics
 
-__all__ = ["Announce", "Place", "serve_aggregator", "serve_device", "serve_upper"]
+__all__ = ["Announce", "Place", "serve_aggregator", "serve_device", "serve_gateway", "serve_upper"]
 
 _GRACE = 5.0
 _SMALL = 1 << 16
@@ -89,9 +89,7 @@ async def serve_device(
         _caller(name, network.upper_of(name) if name in network.topology.device_names else "cloud", upper,
                 place, network),
     ]  # fmt: skip
-    device = Device(
-        name, network, sensor, *callers, metrics, engine=engine, shows_images=shows_images
-    )
+    device = Device(name, network, sensor, *callers, metrics, engine=engine, shows_images=shows_images)
     server = None
     address = ""
     if isinstance(sensor, PushedSensor):
@@ -177,6 +175,45 @@ async def serve_upper(
         await _run(server, links, place, address, announce, [] if above is None else [above])
     finally:
         upper.close()
+
+
+async def serve_gateway(
+    network: Network,
+    keys: Mapping[str, bytes],
+    aggregator: str,
+    uppers: Mapping[str, str],
+    place: Place,
+    metrics: Metrics,
+    announce: Announce,
+) -> None:
+    """Runs a gateway for microcontrollers until it is asked to end.
+
+    Args:
+        network: The network.
+        keys: The key of each device behind it, by name.
+        aggregator: Address of the aggregator.
+        uppers: Address of edges and cloud, by name.
+        place: Where it stands; it listens for UDP and TCP.
+        metrics: Its metrics.
+        announce: Is told how far it is.
+
+    Raises:
+        ConnectionError: A peer cannot be reached, or refuses it.
+        OSError: The port is in use.
+    """
+    from ddnn_tf.runtime.gateway import Gateway
+
+    below = {name: _caller(name, "aggregator", aggregator, place, network) for name in keys}
+    above = {}
+    for name in keys:
+        peer = network.upper_of(name)
+        above[name] = _caller(name, peer, uppers[peer], place, network)
+    gateway = Gateway(network, keys, below, above, metrics)
+    address = await gateway.start(place.listen)
+    try:
+        await _run(None, gateway.links, place, address, announce, [*below.values(), *above.values()])
+    finally:
+        await gateway.stop()
 
 
 def _caller(name: str, peer: str, address: str, place: Place, network: Network) -> Caller:

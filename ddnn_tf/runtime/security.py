@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,15 @@ from typing import Any
 
 import grpc
 
-__all__ = ["CLIENT", "Certificates", "create_certificates", "has_name", "is_loopback", "server_name"]
+__all__ = [
+    "CLIENT",
+    "Certificates",
+    "create_certificates",
+    "has_name",
+    "is_loopback",
+    "server_name",
+    "write_keys",
+]
 
 CLIENT = "client"
 """Name of whoever asks for classifications."""
@@ -156,17 +166,34 @@ def create_certificates(
         aside.mkdir(parents=True, mode=0o700)
         for file, content in files.items():
             mode = 0o600 if file.endswith(".key") else 0o644
-            with open(os.open(aside / file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-                stream.write(content)
+            _write_private(aside / file, content, mode)
         os.replace(aside, place)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [place / file for file in files]
 
 
-def _signed(
-    name: str, acting: Sequence[str], key: Any, issuer: Any, issuer_key: Any, days: int
-) -> Any:
+def write_keys(path: str | Path, devices: Iterable[str]) -> Path:
+    """Writes new keys of microcontrollers behind a gateway, readable by their owner only.
+
+    Args:
+        path: The file to make, JSON: 64 hexadecimal digits by device.
+        devices: Their names.
+
+    Raises:
+        FileExistsError: There is such a file.
+    """
+    keys = {name: secrets.token_hex(32) for name in devices}
+    _write_private(Path(path), (json.dumps(keys, indent=2) + "\n").encode(), 0o600)
+    return Path(path)
+
+
+def _write_private(path: Path, content: bytes, mode: int) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        stream.write(content)
+
+
+def _signed(name: str, acting: Sequence[str], key: Any, issuer: Any, issuer_key: Any, days: int) -> Any:
     """A certificate; without an issuer that of an authority, signed by itself."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -203,9 +230,7 @@ def _signed(
         builder = (
             builder.add_extension(x509.SubjectAlternativeName(known), False)
             .add_extension(x509.ExtendedKeyUsage(uses), False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
         )
     return builder.sign(issuer_key, hashes.SHA256())
 

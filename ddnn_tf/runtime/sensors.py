@@ -58,7 +58,9 @@ class DirectorySensor:
         place = Path(directory)
         files = sorted(file for file in place.glob("*") if file.suffix.lower() in _SUFFIXES)
         if not files:
-            raise FileNotFoundError(f"There is no image in '{place}': a device looks for {', '.join(_SUFFIXES)}.")
+            raise FileNotFoundError(
+                f"There is no image in '{place}': a device looks for {', '.join(_SUFFIXES)}."
+            )
         self._images = [_read(file, shape) for file in files]
 
     def image(self, sample: int) -> NDArray[np.uint8] | None:

@@ -297,5 +297,3 @@ class _Delivering:
 def _expire(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
-
-

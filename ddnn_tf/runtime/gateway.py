@@ -1,0 +1,274 @@
+"""A gateway for microcontrollers that speak no gRPC: their framed messages over UDP or TCP.
+
+Towards aggregator and upper tier it is each of its devices, with a certificate that carries their names;
+towards a device it speaks the envelopes of `envelope`, with a key for each. A device that is not there is
+reported absent at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ddnn_tf.frames import FEATURES as FEATURES_FRAME
+from ddnn_tf.frames import read_frame
+from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Orders, Payload, Sense
+from ddnn_tf.runtime.device import delivery, reports
+from ddnn_tf.runtime.envelope import FEATURES, KEY_BYTES, SENSE, GatewayEnd, Request, length_of
+from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.rpc import Caller, Link
+from ddnn_tf.runtime.telemetry import Metrics
+
+__all__ = ["Gateway", "read_keys"]
+
+_KEPT = 4096
+_CONNECTIONS = 256
+_GREETING = 5.0  # seconds for a connection's first genuine message
+_QUEUE = 1 << 20  # bytes that wait for a device that does not read
+_START = 16
+_log = logging.getLogger(__name__)
+
+
+def read_keys(path: str | Path, network: Network) -> dict[str, bytes]:
+    """Keys of devices from a JSON file: `{"device_3": "64 hexadecimal digits"}`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Something else in it, or a device that the network does not have.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise FileNotFoundError(f"There is no file of keys '{place}': make one with `ddnn certs --gateway`.")
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+        keys = {str(name): bytes.fromhex(key) for name, key in content.items()}
+    except (ValueError, TypeError, AttributeError):
+        # Nothing of the content is told: it is secret.
+        raise ValueError(
+            f"'{place}' holds no keys: expected a JSON object of hexadecimal keys by device."
+        ) from None
+    for name, key in keys.items():
+        if name not in network.topology.device_names:
+            raise ValueError(f"'{place}' has a key for {name!r}, which is no device of the network.")
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"'{place}': the key of {name} has {len(key)} bytes, expected {KEY_BYTES}.")
+    return keys
+
+
+class Gateway:
+    """Speaks for microcontrollers.
+
+    Args:
+        network: The network; its devices must have binary feature maps.
+        keys: The key of each of its devices, by name.
+        aggregators: Each device's way to the aggregator, by name.
+        uppers: Each device's way to the tier above, by name.
+        metrics: Its metrics.
+
+    Raises:
+        ValueError: A network whose devices send no bits.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        keys: Mapping[str, bytes],
+        aggregators: Mapping[str, Caller],
+        uppers: Mapping[str, Caller],
+        metrics: Metrics,
+    ) -> None:
+        if not network.has_local or network.features.kind != "bits":
+            raise ValueError("Expected a network whose devices send bits: the frames carry nothing else.")
+        self._metrics = metrics
+        self._members = {
+            network.topology.device_names.index(name): _Member(
+                name, network, GatewayEnd(network.topology.device_names.index(name), key),
+                aggregators[name], uppers[name], metrics,
+            )
+            for name, key in keys.items()
+        }  # fmt: skip
+        self._connections = 0
+        self._server: asyncio.Server | None = None
+        self._datagrams: asyncio.DatagramTransport | None = None
+
+    @property
+    def links(self) -> list[Link]:
+        """The streams of all its devices."""
+        return [link for member in self._members.values() for link in member.links]
+
+    async def start(self, address: str) -> str:
+        """Listens for UDP and TCP at one port.
+
+        Args:
+            address: `host:port`; port 0 takes a free one.
+
+        Returns:
+            The address, with its port.
+
+        Raises:
+            OSError: The port is in use.
+            ValueError: No address.
+        """
+        host, colon, port = address.rpartition(":")
+        if not colon or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"Expected an address host:port, but got {address!r}.")
+        try:
+            self._server = await asyncio.start_server(self._connected, host.strip("[]"), int(port))
+            bound = self._server.sockets[0].getsockname()[1]
+            loop = asyncio.get_running_loop()
+            self._datagrams, _ = await loop.create_datagram_endpoint(
+                lambda: _Datagrams(self), local_addr=(host.strip("[]"), bound)
+            )
+        except OSError as error:
+            await self.stop()
+            raise OSError(f"Cannot listen at {address}: {error.strerror or error}.") from None
+        return f"{host}:{bound}"
+
+    async def stop(self) -> None:
+        """Closes its sockets."""
+        if self._server is not None:
+            self._server.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
+
+    def receive(self, content: bytes, answer: Callable[[bytes], None]) -> bool:
+        """Takes one envelope.
+
+        Args:
+            content: The envelope.
+            answer: Sends an envelope back to where this one came from.
+
+        Returns:
+            Whether it was genuine; if not, it has been counted.
+        """
+        try:
+            length_of(content[:_START].ljust(_START, b"\0"))
+            member = self._members.get(int.from_bytes(content[4:6], "little"))
+            if member is None:
+                raise ValueError("The envelope is of an unknown device.")
+            member.receive(content, answer)
+        except ValueError as error:
+            reason = "replayed" if "replay" in str(error) else "envelope"
+            self._metrics.refused.labels(reason).inc()
+            _log.debug("refused", extra={"fields": {"reason": str(error)}})
+            return False
+        return True
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._connections >= _CONNECTIONS:
+            self._metrics.refused.labels("overload").inc()
+            writer.close()
+            return
+        self._connections += 1
+
+        def answer(content: bytes) -> None:
+            if writer.transport.get_write_buffer_size() < _QUEUE:
+                writer.write(content)
+
+        try:
+            is_known = False
+            while True:
+                start = await asyncio.wait_for(reader.readexactly(_START), None if is_known else _GREETING)
+                rest = length_of(start) - _START
+                content = start + await asyncio.wait_for(reader.readexactly(rest), _GREETING)
+                if not self.receive(content, answer):
+                    break  # over TCP nothing is lost or repeated: this peer is no device
+                is_known = True
+        except ValueError:
+            self._metrics.refused.labels("envelope").inc()
+        except (asyncio.IncompleteReadError, asyncio.TimeoutError, OSError):
+            _log.debug("a connection ended")
+        finally:
+            self._connections -= 1
+            for member in self._members.values():
+                member.forget(answer)
+            writer.close()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, content: bytes, address: Any) -> None:
+        assert self._transport is not None
+        transport = self._transport
+        self._gateway.receive(content, lambda reply: transport.sendto(reply, address))
+
+
+class _Member:
+    """One microcontroller."""
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        end: GatewayEnd,
+        aggregator: Caller,
+        upper: Caller,
+        metrics: Metrics,
+    ) -> None:
+        self._network, self._end, self._metrics = network, end, metrics
+        self._answer: Callable[[bytes], None] | None = None
+        self._tickets: collections.OrderedDict[int, int] = collections.OrderedDict()
+        self._aggregator = Link(aggregator, "Aggregator/Attach", reports, Orders, self._obey)
+        self._upper = Link(upper, "Upper/Deliver", delivery, Accepted)
+        self.name, self.links = name, (self._aggregator, self._upper)
+
+    def receive(self, content: bytes, answer: Callable[[bytes], None]) -> None:
+        frame, reply = self._end.receive(content)
+        if reply:
+            answer(reply)
+            return
+        # Only now is it known that the device itself is there.
+        self._answer = answer
+        if frame:
+            self._pass_on(frame)
+
+    def forget(self, answer: Callable[[bytes], None]) -> None:
+        """A connection has ended."""
+        if self._answer is answer:
+            self._answer = None
+            self._end.close()
+
+    def _obey(self, orders: Orders) -> None:
+        for verb, senses in ((SENSE, orders.sense), (FEATURES, orders.offload)):
+            for sense in senses:
+                self._ask(verb, sense)
+
+    def _ask(self, verb: int, sense: Sense) -> None:
+        if self._answer is None or not self._end.is_open:
+            link = self._aggregator if verb == SENSE else self._upper
+            link.send(Payload(ticket=sense.ticket, absent=True))
+            return
+        number = sense.ticket & 0xFFFFFFFF
+        self._tickets[number] = sense.ticket
+        while len(self._tickets) > _KEPT:
+            self._tickets.popitem(last=False)
+        self._answer(self._end.request(Request(verb, number, sense.sample)))
+
+    def _pass_on(self, content: bytes) -> None:
+        frame = read_frame(content)
+        ticket = self._tickets.get(frame.sample)
+        if ticket is None:
+            self._metrics.late.inc()
+            return
+        if frame.kind == FEATURES_FRAME:
+            payload = frame.payload
+            self._network.features.decode(payload)
+            self._metrics.samples.labels("offloaded").inc()
+            self._upper.send(Payload(ticket=ticket, content=payload))
+            return
+        vector = frame.class_vector()
+        payload = self._network.class_vector.encode(vector)
+        self._network.class_vector.decode(payload)
+        self._metrics.samples.labels("sensed").inc()
+        self._aggregator.send(Payload(ticket=ticket, content=payload))

@@ -1,0 +1,102 @@
+"""Bundles of untrained networks, all of whose exits are used; and what the evaluation module says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ddnn_tf.bundle import Bundle, write_bundle
+from ddnn_tf.datasets import DataSource, MultiViewDataset
+from ddnn_tf.evaluation.accuracy import tier_probabilities
+from ddnn_tf.exits import StagedResult, normalized_entropy, staged_inference
+from ddnn_tf.export.c.target import C
+from ddnn_tf.export.litert import Tflite
+from ddnn_tf.network import build, with_presence
+from ddnn_tf.sections import cut
+from ddnn_tf.topology import Topology
+
+SHARE = 0.4
+"""Of the samples that reach an exit, those that leave there."""
+
+
+class RandomNetwork:
+    """An untrained network with its bundle.
+
+    Args:
+        topology: Its hierarchy.
+        data: Whose test images it classifies.
+        source: Where they come from.
+        seed: Of its weights.
+    """
+
+    def __init__(self, topology: Topology, data: MultiViewDataset, source: DataSource, seed: int = 0) -> None:
+        self.topology, self.data = topology, data
+        tf.keras.utils.set_random_seed(seed)
+        self.model = build(topology)
+        self._spread(np.random.default_rng(seed))
+        self.masked = with_presence(self.model, topology)
+        self.images: NDArray[np.uint8] = data.images[data.split["test"]]
+        self.thresholds = self._thresholds()
+        sections = cut(self.model, topology)
+        targets: list[Any] = [Tflite()]
+        artefacts = [target.convert(one, {}) for target in targets for one in sections.values()]
+        self.sections = sections
+        self.bundle = Bundle(
+            source, data.digest(), topology, self.thresholds, {}, self.model.get_weights(), artefacts, []
+        )
+
+    def with_c(self, devices: list[str]) -> Bundle:
+        """The bundle with C for some devices."""
+        samples = {"images": self.images[:2]}
+        artefacts = list(self.bundle.artefacts)
+        for name in devices:
+            at = self.topology.device_names.index(name)
+            artefacts.append(C().convert(self.sections[name], {name: samples["images"][:, at]}))
+        return Bundle(
+            self.bundle.source, self.bundle.data_sha256, self.topology, self.thresholds, {},
+            self.bundle.weights, artefacts, [],
+        )  # fmt: skip
+
+    def write(self, path: Path) -> Path:
+        """Writes the bundle."""
+        write_bundle(self.bundle, path)
+        return path
+
+    def staged(self, rows: NDArray[np.int64], present: NDArray[np.bool_]) -> StagedResult:
+        """What the evaluation module says of some test samples with some devices."""
+        tiers = tier_probabilities(self.masked, self.topology, self.images[rows], present)
+        limits = [self.thresholds[tier] for tier in self.topology.exit_tiers[:-1]]
+        return staged_inference([tiers[tier] for tier in self.topology.exit_tiers], limits)
+
+    def _spread(self, random: np.random.Generator) -> None:
+        """Random statistics, so that bits and classes differ between images."""
+        for layer in self.model.layers:
+            if isinstance(layer, tf.keras.layers.BatchNormalization):
+                gamma, beta, mean, variance = layer.get_weights()
+                first = "convp_0" in layer.name and layer.name.startswith("device")
+                layer.set_weights(
+                    [
+                        random.uniform(0.5, 1.5, gamma.shape) * random.choice([-1, 1], gamma.shape),
+                        random.normal(0, 0.3, beta.shape),
+                        random.normal(0, 200 if first else 3, mean.shape),
+                        random.uniform(1, 4, variance.shape) * (40000 if first else 30),
+                    ]
+                )
+
+    def _thresholds(self) -> dict[str, float]:
+        everyone = np.ones((len(self.images), self.topology.devices.count), bool)
+        tiers = tier_probabilities(self.masked, self.topology, self.images, everyone)
+        left = np.ones(len(self.images), bool)
+        found = {}
+        for tier in self.topology.exit_tiers[:-1]:
+            entropy = normalized_entropy(tiers[tier])
+            values = np.sort(np.unique(entropy[left]))
+            at = max(0, int(len(values) * SHARE) - 1)
+            # Between two values, so that the last digits of no engine decide.
+            found[tier] = float(np.mean(values[at : at + 2], dtype=np.float64))
+            left &= entropy > found[tier]
+        return found

@@ -1,0 +1,205 @@
+"""The tiers together: their answers are those of the evaluation module, whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hierarchy import Hierarchy, refused, sensors_of
+from random_networks import RandomNetwork
+
+from ddnn_tf.communication import bytes_per_link
+from ddnn_tf.runtime.client import Answer, ClassificationError
+from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.sensors import PushedSensor
+
+pytestmark = pytest.mark.slow
+Networks = Callable[..., RandomNetwork]
+
+
+@pytest.mark.parametrize(
+    ("letter", "local", "upper"),
+    [
+        ("a", "MP", "CC"),
+        ("b", "MP", "CC"),
+        ("c", "MP", "CC"),
+        ("c", "CC", "MP"),
+        ("d", "MP", "CC"),
+        ("e", "AP", "AP"),
+        ("f", "MP", "CC"),
+    ],
+)
+def test_answers_are_those_of_the_evaluation_with_the_same_devices_failed(
+    network_of: Networks, tmp_path: Path, letter: str, local: str, upper: str
+) -> None:
+    made = network_of(letter, local, upper)
+    random = np.random.default_rng(7)
+    count = 500
+    rows = random.integers(0, len(made.images), count)
+    present = random.random((count, made.topology.devices.count)) < 0.7
+    present[~present.any(axis=1), 0] = True
+    expected = made.staged(rows, present)
+
+    async def run() -> list[Answer]:
+        network = Network(made.bundle)
+        async with (
+            Hierarchy(network, sensors_of(made.images[rows], present), tmp_path / "certs", wait=5) as tiers,
+            tiers.client() as client,
+        ):
+            limit = asyncio.Semaphore(16)
+
+            async def one(sample: int) -> Answer:
+                async with limit:
+                    return await client.classify(sample, timeout=60)
+
+            return await asyncio.gather(*map(one, range(count)))
+
+    answers = asyncio.run(run())
+    tiers = made.topology.exit_tiers
+    assert [tiers.index(answer.exit) for answer in answers] == expected.exits.tolist()
+    assert [answer.label for answer in answers] == expected.labels.tolist()
+    assert len(set(expected.exits.tolist())) == len(tiers)
+    assert not any(answer.degraded for answer in answers)
+    assert len({answer.ticket for answer in answers}) == count
+    for sample, answer in enumerate(answers):
+        for at, entropy in enumerate(answer.entropies.values()):
+            assert entropy == pytest.approx(float(expected.entropies[at, sample]), abs=2e-4)
+        who = tuple(np.array(made.topology.device_names)[present[sample]])
+        assert answer.devices[tiers[0]] == who
+        if all(present[sample]):
+            shares = [float(tier == answer.exit) for tier in tiers]
+            sizes = {link: size for link, size in bytes_per_link(made.topology, shares).items() if size}
+            assert answer.payload_bytes == sizes
+
+
+def _everyone(made: RandomNetwork, certs: Path, **options: float) -> Hierarchy:
+    return Hierarchy(Network(made.bundle), sensors_of(made.images), certs, **options)
+
+
+def test_without_the_cloud_unsure_samples_are_answered_locally_and_degraded(
+    network_of: Networks, tmp_path: Path
+) -> None:
+    made = network_of("c")
+    rows = np.arange(60)
+    expected = made.staged(rows, np.ones((60, 3), bool))
+
+    async def run() -> tuple[list[Answer], list[Answer]]:
+        async with _everyone(made, tmp_path / "certs") as tiers, tiers.client() as client:
+            await tiers.end("cloud")
+            without = [await client.classify(sample) for sample in rows]
+            await tiers.start("cloud")
+            await asyncio.sleep(0.5)
+            while (await client.classify(int(np.flatnonzero(expected.exits)[0]))).degraded:
+                await asyncio.sleep(0.1)
+            return without, [await client.classify(sample) for sample in rows]
+
+    without, again = asyncio.run(run())
+    assert [answer.exit for answer in without] == ["local"] * 60
+    assert [answer.degraded for answer in without] == (expected.exits > 0).tolist()
+    assert all("cloud" in answer.reason for answer in without if answer.degraded)
+    assert [answer.label for answer in again] == expected.labels.tolist()
+    assert not any(answer.degraded for answer in again)
+
+
+def test_an_edge_speaks_where_the_cloud_does_not(network_of: Networks, tmp_path: Path) -> None:
+    for letter in ("e", "f"):
+        made = network_of(letter)
+        expected = made.staged(np.arange(60), np.ones((60, 3), bool))
+
+        async def run(made: RandomNetwork = made, letter: str = letter) -> list[Answer]:
+            async with _everyone(made, tmp_path / letter) as tiers, tiers.client() as client:
+                await tiers.end("cloud")
+                return [await client.classify(sample) for sample in range(60)]
+
+        answers = asyncio.run(run())
+        exits = np.minimum(expected.exits, 1)
+        assert [made.topology.exit_tiers.index(answer.exit) for answer in answers] == exits.tolist()
+        assert [answer.degraded for answer in answers] == (expected.exits == 2).tolist()
+
+
+def test_a_dead_edge_takes_its_devices_out_above_the_local_exit(network_of: Networks, tmp_path: Path) -> None:
+    made = network_of("f")
+    group = list(made.topology.edges[0].devices)
+
+    async def run() -> list[Answer]:
+        async with _everyone(made, tmp_path / "certs") as tiers, tiers.client() as client:
+            await tiers.end("edge_0")
+            return [await client.classify(sample) for sample in range(40)]
+
+    for answer in asyncio.run(run()):
+        assert not answer.degraded
+        assert len(answer.devices["local"]) == 3
+        if "edge" in answer.devices:
+            assert not set(answer.devices["edge"]) & {f"device_{at}" for at in group}
+        if answer.exit == "cloud":
+            assert answer.devices["cloud"] == ("edge_1",)
+
+
+def test_a_dead_device_is_not_waited_for_and_comes_back(network_of: Networks, tmp_path: Path) -> None:
+    made = network_of("c")
+
+    async def run() -> None:
+        async with _everyone(made, tmp_path / "certs", wait=30) as tiers, tiers.client() as client:
+            await tiers.end("device_1")
+            answer = await client.classify(0, timeout=20)
+            assert answer.devices["local"] == ("device_0", "device_2")
+            await tiers.start("device_1")
+            assert (await client.classify(0)).devices["local"] == made.topology.device_names
+
+    asyncio.run(run())
+
+
+def test_without_devices_there_is_a_clear_error_and_not_a_guess(network_of: Networks, tmp_path: Path) -> None:
+    made = network_of("c")
+    network = Network(made.bundle)
+
+    async def run() -> None:
+        everybody = made.topology.device_names
+        tiers = Hierarchy(network, sensors_of(made.images), tmp_path / "certs", left_out=everybody)
+        async with tiers, tiers.client() as client:
+            with pytest.raises(ClassificationError, match="No device took part") as caught:
+                await client.classify(0)
+            assert caught.value.code == "unavailable"
+
+    asyncio.run(run())
+
+
+def test_images_that_a_client_pushes(network_of: Networks, tmp_path: Path) -> None:
+    made = network_of("c")
+    expected = made.staged(np.arange(20), np.ones((20, 3), bool))
+
+    async def run() -> list[Answer]:
+        sensors = {name: PushedSensor() for name in made.topology.device_names}
+        network = Network(made.bundle)
+        async with Hierarchy(network, sensors, tmp_path / "certs", wait=5) as tiers, tiers.client() as client:
+            # A question that comes before its images waits for them.
+            early = asyncio.ensure_future(client.classify(0, timeout=20))
+            await asyncio.sleep(0.1)
+            for sample in range(20):
+                for at, name in enumerate(made.topology.device_names):
+                    await client.push(name, sample, made.images[sample, at])
+            with pytest.raises(ClassificationError, match="Expected an image of 3072 bytes"):
+                await client.push("device_0", 0, made.images[0, 0, :8])
+            assert refused(tiers.metrics["device_0"]) == {"shape": 1}
+            return [await early, *[await client.classify(sample) for sample in range(1, 20)]]
+
+    answers = asyncio.run(run())
+    assert [answer.label for answer in answers] == expected.labels.tolist()
+
+
+def test_thresholds_take_effect_on_the_samples_to_come(network_of: Networks, tmp_path: Path) -> None:
+    made = network_of("c")
+
+    async def run() -> None:
+        async with _everyone(made, tmp_path / "certs") as tiers, tiers.client() as client:
+            for threshold, exit_name in ((1.0, "local"), (0.0, "cloud")):
+                tiers.aggregator.set_threshold("local", threshold)
+                answers = [await client.classify(sample) for sample in range(20)]
+                assert {answer.exit for answer in answers} == {exit_name}
+            with pytest.raises(ValueError, match="between 0 and 1"):
+                tiers.aggregator.set_threshold("local", 1.5)
+
+    asyncio.run(run())
