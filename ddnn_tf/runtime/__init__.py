@@ -6,3 +6,8 @@
 
 `Client` and `AsyncClient` ask a running hierarchy from Python.
 """
+
+import os
+
+# gRPC's native code writes to stderr of every connection that ends; what matters comes as an exception.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
