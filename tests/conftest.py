@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import ddnn_tf
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.topology import Cloud, Devices, Topology
 
+# Before any test imports gRPC: its native code reports each broken connection.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -66,12 +66,12 @@ class DeviceState:
     """What the aggregator knows of a device.
 
     Attributes:
-        outbox: Orders for it; None while it is not attached.
+        stream: Its stream; None while it is not attached.
         missed: Samples in a row for which it came too late.
         preview: Its last image, if it shows one.
     """
 
-    outbox: Outbox | None = None
+    stream: _Attached | None = None
     missed: int = 0
     preview: bytes = b""
 
@@ -204,7 +204,7 @@ class Aggregator:
         tiers: list[_Tier] = []
         links: dict[str, int] = {}
         if self._local is None:
-            devices = [name for name, state in self.devices.items() if state.outbox is not None]
+            devices = [name for name, state in self.devices.items() if state.stream is not None]
         else:
             vectors = await self._sense(ticket, task.sample, min(self._wait, remaining / 2))
             if vectors:
@@ -224,7 +224,7 @@ class Aggregator:
 
     async def _sense(self, ticket: int, sample: int, wait: float) -> dict[str, NDArray[np.float32]]:
         """Class vectors of the devices that answer in time, in the order of the topology."""
-        attached = [name for name, state in self.devices.items() if state.outbox is not None]
+        attached = [name for name, state in self.devices.items() if state.stream is not None]
         # One that came too late several times in a row is asked, but not waited for.
         prompt = {name for name in attached if self.devices[name].missed < _MISSES} or set(attached)
         if not attached:
@@ -249,8 +249,14 @@ class Aggregator:
     def _order(self, devices: Sequence[str], verb: str, ticket: int, sample: int) -> list[str]:
         """Orders something of devices; gives those that could not be told."""
         order = (verb, Sense(ticket=ticket, sample=sample))
-        outboxes = {name: self.devices[name].outbox for name in devices}
-        return [name for name, outbox in outboxes.items() if outbox is None or not outbox.put(order)]
+        streams = {name: self.devices[name].stream for name in devices}
+        return [name for name, stream in streams.items() if stream is None or not stream.outbox.put(order)]
+
+    def ask_for_images(self) -> None:
+        """Asks every device for its last image, for the dashboard."""
+        for state in self.devices.values():
+            if state.stream is not None:
+                state.stream.outbox.put(("preview", None))
 
     def _decide_locally(self, vectors: Mapping[str, NDArray[np.float32]], start: float) -> _Tier:
         assert self._local is not None
@@ -418,11 +424,11 @@ class Aggregator:
             pending.vectors[name] = values
         pending.settle(name)
 
-    def detach(self, name: str, outbox: Outbox) -> None:
+    def detach(self, name: str, stream: _Attached) -> None:
         """A device's stream has ended; what was waited for of it is not."""
-        if self.devices[name].outbox is not outbox:
+        if self.devices[name].stream is not stream:
             return  # it has come back over a new stream already
-        self.devices[name].outbox = None
+        self.devices[name].stream = None
         self.metrics.attached.dec()
         for pending in list(self._pending.values()):
             pending.settle(name)
@@ -434,10 +440,13 @@ class _Attached:
     def __init__(self, aggregator: Aggregator, name: str) -> None:
         self._aggregator, self._name = aggregator, name
         self.outbox: Outbox = Outbox(linger=aggregator.linger)
+        self.replaced = asyncio.Event()
         state = aggregator.devices[name]
-        if state.outbox is None:
+        if state.stream is None:
             aggregator.metrics.attached.inc()
-        state.outbox, state.missed = self.outbox, 0
+        else:
+            state.stream.replaced.set()
+        state.stream, state.missed = self, 0
 
     def receive(self, message: Reports) -> None:
         self._aggregator.receive(self._name, message)
@@ -450,7 +459,7 @@ class _Attached:
         )
 
     def close(self) -> None:
-        self._aggregator.detach(self._name, self.outbox)
+        self._aggregator.detach(self._name, self)
 
 
 def _tier(name: str, probabilities: NDArray[np.float64], devices: list[str], seconds: float) -> _Tier:

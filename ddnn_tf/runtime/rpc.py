@@ -48,7 +48,7 @@ _LARGEST = 4 << 20  # what gRPC takes off the wire at all; a method's own limit 
 _CALLS = 4096
 _LEASE = 3600.0  # seconds after which a stream is opened anew
 _CONNECT = 5.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _TOGETHER = 64
 _KEEPALIVE = [
     ("grpc.keepalive_time_ms", 10_000),
@@ -140,9 +140,11 @@ class Session(Protocol):
 
     Attributes:
         outbox: What is to be sent; None if nothing ever is.
+        replaced: Set when the same caller has opened another stream; this one ends then.
     """
 
     outbox: Outbox | None
+    replaced: asyncio.Event
 
     def receive(self, message: Any) -> None:
         """Takes a message.
@@ -230,7 +232,10 @@ class Server:
                 peer = self._admit(context, peers)
                 session = opened(peer)
                 await context.write(Accepted().SerializeToString())
-                tasks = [asyncio.ensure_future(self._read(contents, session, kind, limit))]
+                tasks = [
+                    asyncio.ensure_future(self._read(contents, session, kind, limit)),
+                    asyncio.ensure_future(_replacement(session, peer)),
+                ]
                 if session.outbox is not None:
                     tasks.append(asyncio.ensure_future(self._write(context, session, session.outbox)))
                 await _first_of(tasks)
@@ -556,6 +561,11 @@ class Link:
 def is_refusal(error: grpc.RpcError, reason: str) -> bool:
     """Whether a failed call was refused for that reason."""
     return ("ddnn-reason", reason) in tuple(error.trailing_metadata() or ())
+
+
+async def _replacement(session: Session, peer: str) -> None:
+    await session.replaced.wait()
+    raise Refusal(grpc.StatusCode.UNAVAILABLE, "replaced", f"Another stream of {peer} has taken its place.")
 
 
 async def _first_of(tasks: Sequence[asyncio.Future[Any]]) -> None:

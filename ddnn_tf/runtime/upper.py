@@ -90,7 +90,8 @@ class Upper:
         self.name, self._network, self._metrics, self._wait = name, network, metrics, wait
         self._batcher = Batcher(network.runner(name, engine), observe=metrics.batch.observe)
         self._tickets: collections.OrderedDict[int, _Ticket] = collections.OrderedDict()
-        self._open: dict[str, object] = {}
+        self._open: dict[str, _Delivering] = {}
+        self._collecting: set[int] = set()
         self._unasked: collections.Counter[str] = collections.Counter()
         self._features: collections.OrderedDict[int, bytes] = collections.OrderedDict()
         self._codecs = {sender: network.codec_to(name, sender) for sender in network.senders(name)}
@@ -197,11 +198,13 @@ class Upper:
         loop = asyncio.get_running_loop()
         ticket.done = loop.create_future()
         timer = loop.call_later(wait, _expire, ticket.done)
+        self._collecting.add(question.ticket)
         try:
             if ticket.waited_for:
                 await ticket.done
         finally:
             timer.cancel()
+            self._collecting.discard(question.ticket)
             self._drop(question.ticket)
         found = {}
         for sender in self._codecs:
@@ -220,8 +223,10 @@ class Upper:
         if number not in self._tickets:
             now = time.monotonic()
             while self._tickets and next(iter(self._tickets.values())).made < now - _KEPT_SECONDS:
+                if (oldest := next(iter(self._tickets))) in self._collecting:
+                    break
                 self._metrics.late.inc()
-                self._drop(next(iter(self._tickets)))
+                self._drop(oldest)
             self._tickets[number] = _Ticket(now)
         return self._tickets[number]
 
@@ -243,36 +248,39 @@ class Upper:
                     features = self._codecs[sender].decode(one.content)
                 except ValueError as error:
                     raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
-            ticket = self._ticket(one.ticket)
+            known = self._tickets.get(one.ticket)
+            if known is not None and sender in known.maps:
+                raise Refusal(
+                    grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{sender} sent a feature map twice."
+                )
             if self._unasked[sender] >= _KEPT_OF_SENDER:
                 raise Refusal(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     "overload",
                     f"{sender} has delivered for {_KEPT_OF_SENDER} tickets that nobody asks about.",
                 )
-            if sender in ticket.maps:
-                raise Refusal(
-                    grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{sender} sent a feature map twice."
-                )
+            ticket = self._ticket(one.ticket)
             self._unasked[sender] += 1
             ticket.maps[sender] = features
             self._metrics.payload.labels(f"{sender} -> {self.name}").inc(len(one.content))
             ticket.settle(sender)
 
-    def opened(self, sender: str, session: object) -> None:
+    def opened(self, sender: str, session: _Delivering) -> None:
         """Notes a sender's stream; a new one takes the place of an old one."""
-        if sender not in self._open:
+        if sender in self._open:
+            self._open[sender].replaced.set()
+        else:
             self._metrics.attached.inc()
         self._open[sender] = session
 
-    def closed(self, sender: str, session: object) -> None:
+    def closed(self, sender: str, session: _Delivering) -> None:
         """A sender's stream has ended; what was waited for of it is not."""
         if self._open.get(sender) is not session:
             return
         del self._open[sender]
         self._metrics.attached.dec()
-        for ticket in list(self._tickets.values()):
-            ticket.settle(sender)
+        for number in self._collecting:
+            self._tickets[number].settle(sender)
 
 
 class _Delivering:
@@ -282,6 +290,7 @@ class _Delivering:
 
     def __init__(self, upper: Upper, sender: str) -> None:
         self._upper, self._sender = upper, sender
+        self.replaced = asyncio.Event()
         upper.opened(sender, self)
 
     def receive(self, message: Delivery) -> None:

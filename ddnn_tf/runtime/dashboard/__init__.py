@@ -92,9 +92,7 @@ class Dashboard:
         now = time.monotonic()
         if now - self._previewed > _PREVIEW_PAUSE:
             self._previewed = now
-            for device in self._aggregator.devices.values():
-                if device.outbox is not None:
-                    device.outbox.put(("preview", None))
+            self._aggregator.ask_for_images()
         return web.json_response(self.state(), headers={"Cache-Control": "no-store"})
 
     async def _threshold(self, request: web.Request) -> web.Response:
@@ -128,7 +126,7 @@ class Dashboard:
             "devices": [
                 {
                     "name": name,
-                    "present": device.outbox is not None,
+                    "present": device.stream is not None,
                     "late": device.missed,
                     "upper": network.upper_of(name),
                     "pixels": base64.b64encode(device.preview).decode(),

@@ -1,0 +1,278 @@
+"""Whatever comes in, nothing falls: over 100,000 malformed, oversized, repeated and mutated inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+from hierarchy import Hierarchy, refused, sensors_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_networks import RandomNetwork
+
+from ddnn_tf.runtime.aggregator import Aggregator
+from ddnn_tf.runtime.ddnn_v1_pb2 import Delivery, Payload, Question, Reports, Task
+from ddnn_tf.runtime.envelope import DeviceEnd, GatewayEnd, Request
+from ddnn_tf.runtime.gateway import Gateway
+from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.rpc import Caller, Refusal
+from ddnn_tf.runtime.security import CLIENT, create_certificates
+from ddnn_tf.runtime.telemetry import Metrics
+from ddnn_tf.runtime.upper import Upper
+
+pytestmark = pytest.mark.slow
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DIRECT, CALLS, CONNECTIONS, DATAGRAMS = 40_000, 4_000, 1_500, 55_000
+
+
+def noisy(draw: random.Random, valid: bytes) -> bytes:
+    """Noise, or a valid message cut, lengthened, repeated, or with changed bytes."""
+    kind = draw.randrange(6)
+    if kind == 0:
+        return draw.randbytes(draw.randrange(300))
+    if kind == 1:
+        return valid[: draw.randrange(len(valid) + 1)]
+    if kind == 2:
+        return valid + draw.randbytes(draw.randrange(1, 100))
+    if kind == 3:
+        return valid * draw.randrange(2, 5)
+    changed = bytearray(valid)
+    for _ in range(draw.randrange(1, 6)):
+        changed[draw.randrange(len(changed))] = draw.randrange(256)
+    return bytes(changed)
+
+
+def messages(made: RandomNetwork, draw: random.Random) -> Iterator[tuple[str, bytes]]:
+    """Methods, and valid messages for them."""
+    network = Network(made.bundle)
+    while True:
+        ticket = draw.getrandbits(64)
+        vector = Payload(ticket=ticket, content=draw.randbytes(network.class_vector.size))
+        features = Payload(ticket=ticket, content=draw.randbytes(network.features.size))
+        yield "Aggregator/Attach", Reports(vectors=[vector, vector]).SerializeToString()
+        yield "Upper/Deliver", Delivery(maps=[features]).SerializeToString()
+        yield "Upper/Decide", Question(ticket=ticket, senders=["device_0"]).SerializeToString()
+        yield "Aggregator/Classify", Task(sample=draw.randrange(1 << 32)).SerializeToString()
+
+
+def test_messages_straight_into_the_handlers(network_of: Callable[..., RandomNetwork]) -> None:
+    made = network_of("c")
+    network = Network(made.bundle)
+    draw = random.Random(3)
+
+    async def run() -> None:
+        aggregator = Aggregator(network, {}, Metrics())
+        upper = Upper("cloud", network, Metrics(), wait=0.001)
+        taken = 0
+        for count, (path, valid) in zip(range(DIRECT), messages(made, draw), strict=False):
+            kind: Any = Reports if path == "Aggregator/Attach" else Delivery
+            session: Any = aggregator.attach("device_0") if kind is Reports else upper.open("device_1")
+            content = noisy(draw, valid)
+            try:
+                session.receive(kind.FromString(content))
+                taken += 1
+            except (Refusal, Exception) as error:
+                assert isinstance(error, Refusal) or type(error).__name__ == "DecodeError", repr(error)
+            if count % 2:
+                session.close()
+        assert taken > DIRECT / 20
+        assert not aggregator._pending
+        # One sender can fill its own share of what is kept, and nobody else's.
+        assert len(upper._tickets) <= 1025
+        question = Question(ticket=1, senders=["device_0"])
+        with pytest.raises(Refusal, match="No feature map"):
+            await upper.decide("aggregator", question, 1.0)
+        upper.open("device_0")
+        delivering = upper.open("device_0")
+        codec = network.features
+        delivering.receive(Delivery(maps=[Payload(ticket=1, content=b"\1" * codec.size)]))
+        assert (await upper.decide("aggregator", question, 1.0)).exits[0].senders == ["device_0"]
+        upper.close()
+
+    asyncio.run(run())
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=120), st.integers(0, 2**64 - 1), st.booleans())
+def test_class_vectors_of_any_content(
+    network_of: Callable[..., RandomNetwork], content: bytes, ticket: int, absent: bool
+) -> None:
+    network = Network(network_of("c").bundle)
+    aggregator = Aggregator(network, {}, Metrics())
+    session = aggregator.attach("device_0")
+    report = Reports(vectors=[Payload(ticket=ticket, content=content, absent=absent)])
+    is_vector = len(content) == 12 and bool(np.isfinite(np.frombuffer(content, "<f4")).all())
+    if is_vector or absent:
+        session.receive(report)
+    else:
+        with pytest.raises(Refusal, match="Expected") as caught:
+            session.receive(report)
+        assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_over_the_wire_and_into_raw_sockets(network_of: Callable[..., RandomNetwork], tmp_path: Path) -> None:
+    made = network_of("c")
+    network = Network(made.bundle)
+    draw = random.Random(5)
+    certs = tmp_path / "certs"
+
+    async def calls(tiers: Hierarchy) -> None:
+        """Noise from peers who are let in; each is refused with a status."""
+        names = {"Aggregator/Attach": "device_0", "Upper/Deliver": "device_0", "Upper/Decide": "aggregator"}
+        callers: dict[str, Caller] = {}
+        limit = asyncio.Semaphore(32)
+        codes: set[grpc.StatusCode] = set()
+
+        async def one(path: str, content: bytes) -> None:
+            name = names.get(path, CLIENT)
+            peer = path.split("/")[0].lower().replace("upper", "cloud")
+            key = name + peer
+            if key not in callers:
+                certificates = tiers.certificates(name)
+                callers[key] = Caller(name, peer, tiers.addresses[peer], certificates, network.fingerprint)
+            caller = callers[key]
+            async with limit:
+                try:
+                    if path in ("Aggregator/Attach", "Upper/Deliver"):
+                        call = caller.channel.stream_stream(f"/ddnn.v1.{path}")(
+                            iter([content]), timeout=20, metadata=caller.metadata
+                        )
+                        while await call.read() is not grpc.aio.EOF:
+                            pass
+                    else:
+                        method = caller.channel.unary_unary(f"/ddnn.v1.{path}")
+                        await method(content, timeout=20, metadata=caller.metadata)
+                    codes.add(grpc.StatusCode.OK)
+                except grpc.aio.AioRpcError as error:
+                    codes.add(error.code())
+
+        stream = zip(range(CALLS), messages(made, draw), strict=False)
+        tasks = [one(path, noisy(draw, valid)) for _, (path, valid) in stream if path != "Aggregator/Attach"]
+        # Attaching as device_0 takes its place, so these come one after the other at the end.
+        await asyncio.gather(*tasks)
+        oversized = (
+            Task(sample=1).SerializeToString() + b"\x82\x3f" + (200_000).to_bytes(4, "little") * 50_000
+        )
+        await one("Aggregator/Classify", oversized)
+        for _, (path, valid) in zip(range(40), messages(made, draw), strict=False):
+            if path == "Aggregator/Attach":
+                await one(path, noisy(draw, valid))
+        allowed = {
+            grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        }  # fmt: skip
+        assert codes <= allowed, codes
+        assert grpc.StatusCode.INVALID_ARGUMENT in codes
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+        for caller in callers.values():
+            await caller.close()
+
+    def sockets(address: str) -> None:
+        """Noise from strangers: plain, after a preface, and inside TLS without a certificate."""
+        host, port = address.split(":")
+        context = ssl.create_default_context(cafile=str(certs / "ca.pem"))
+        context.check_hostname = False
+        context.set_alpn_protocols(["h2"])
+        for count in range(CONNECTIONS):
+            with socket.create_connection((host, int(port)), timeout=10) as line:
+                try:
+                    if count % 10 == 0:
+                        context.load_cert_chain(certs / "client.pem", certs / "client.key")
+                        with context.wrap_socket(line) as tls:
+                            tls.sendall(PREFACE + draw.randbytes(draw.randrange(200)))
+                    else:
+                        line.sendall(
+                            (b"", PREFACE, b"\x16\x03\x01")[count % 3] + draw.randbytes(draw.randrange(300))
+                        )
+                except OSError:
+                    pass  # the server has hung up already, as it may
+
+    async def run() -> None:
+        async with (
+            Hierarchy(network, sensors_of(made.images), certs, wait=2) as tiers,
+            tiers.client() as client,
+        ):
+            before = [await client.classify(sample) for sample in range(20)]
+            gc.collect()
+            descriptors = len(os.listdir("/proc/self/fd"))
+            await calls(tiers)
+            for name in ("aggregator", "cloud"):
+                await asyncio.to_thread(sockets, tiers.addresses[name])
+            # device_0 lost its place to the noise, and comes back by itself.
+            for _ in range(200):
+                if len((await client.classify(0)).devices["local"]) == 3:
+                    break
+                await asyncio.sleep(0.05)
+            after = [await client.classify(sample) for sample in range(20)]
+            assert [answer.label for answer in after] == [answer.label for answer in before]
+            assert [answer.exit for answer in after] == [answer.exit for answer in before]
+            assert not tiers.aggregator._pending
+            counts = refused(tiers.metrics["aggregator"])
+            assert counts["malformed"] > 100
+            assert counts["oversized"] == 1
+            assert refused(tiers.metrics["cloud"])["malformed"] > 100
+            assert "internal" not in counts
+            assert "internal" not in refused(tiers.metrics["cloud"])
+            await asyncio.sleep(0.5)
+            gc.collect()
+            assert len(os.listdir("/proc/self/fd")) <= descriptors + 20
+
+    asyncio.run(run())
+
+
+def test_envelopes_straight_into_the_gateway(
+    network_of: Callable[..., RandomNetwork], tmp_path: Path
+) -> None:
+    network = Network(network_of("c").bundle)
+    create_certificates(tmp_path / "certs", ["gateway"])
+    draw = random.Random(11)
+    key = bytes(32)
+
+    async def run() -> None:
+        metrics = Metrics()
+        caller = Caller("device_0", "aggregator", "127.0.0.1:1", None)
+        gateway = Gateway(network, {"device_0": key}, {"device_0": caller}, {"device_0": caller}, metrics)
+        device = DeviceEnd(0, key)
+        answers: list[bytes] = []
+        assert gateway.receive(device.hello(), answers.append)
+        device.receive(answers.pop())
+        valid = device.send(b"")
+        assert gateway.receive(valid, answers.append)
+        genuine = 0
+        for count in range(DATAGRAMS):
+            # Genuine envelopes with noise for a frame, and noise for an envelope.
+            content = device.send(draw.randbytes(60)) if count % 10 == 0 else noisy(draw, valid)
+            genuine += gateway.receive(content, answers.append)
+        assert genuine == 0
+        assert sum(refused(metrics).values()) == DATAGRAMS
+        assert refused(metrics)["replayed"] > 10
+        assert gateway.receive(device.send(b""), answers.append)
+
+    asyncio.run(run())
+
+
+def test_the_device_takes_noise_from_its_gateway(network_of: Callable[..., RandomNetwork]) -> None:
+    draw = random.Random(13)
+    device, gateway = DeviceEnd(0, bytes(32)), GatewayEnd(0, bytes(32))
+    device.receive(gateway.receive(device.hello())[1])
+    gateway.receive(device.send(b""))
+    for _ in range(2000):
+        with pytest.raises(ValueError, match=r"."):
+            device.receive(noisy(draw, gateway.request(Request(1, 1, 1))) + b"!")
+    assert device.receive(gateway.request(Request(1, 2, 3))) == Request(1, 2, 3)
+
+
+def test_the_inputs_are_over_one_hundred_thousand() -> None:
+    assert DIRECT + CALLS + 2 * CONNECTIONS + DATAGRAMS > 100_000
