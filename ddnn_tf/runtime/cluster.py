@@ -248,7 +248,9 @@ class Cluster:
 
     async def wire_bytes(self) -> dict[str, tuple[int, int]]:
         """Bytes over the links of all living processes so far: up and down, by link."""
-        alive = [name for name in self._processes if self.is_alive(name)]
+        # One that is not ready does not know the signal yet, and would end by it.
+        ready = [name for name, each in self._processes.items() if each.events["ready"].is_set()]
+        alive = [name for name in ready if self.is_alive(name)]
         for name in alive:
             process = self._processes[name]
             process.events["wire"].clear()
@@ -502,7 +504,7 @@ async def stream(
     """
     result = ClusterResult(cluster.network.topology)
     numbers = iter(range(count))
-    to_come = collections.deque(faults)
+    to_come, one_at_a_time = collections.deque(faults), asyncio.Lock()
     start = time.perf_counter()
     async with cluster.client() as client:
 
@@ -515,8 +517,9 @@ async def stream(
                         return
                     numbers = iter(range(count))
                     continue
-                while to_come and to_come[0].at <= number:
-                    await cluster.apply(to_come.popleft())
+                async with one_at_a_time:
+                    while to_come and to_come[0].at <= number:
+                        await cluster.apply(to_come.popleft())
                 begin = time.perf_counter()
                 result.submitted += 1
                 sample = number % len(labels)

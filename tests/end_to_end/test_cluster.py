@@ -1,0 +1,275 @@
+"""certs, serve, classify and cluster, as an engineer types them: real processes with mutual TLS."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_networks import RandomNetwork
+
+from ddnn_tf.communication import bytes_per_sample
+from ddnn_tf.datasets import DataSource
+from ddnn_tf.topology import ONE_DEVICE, Topology
+
+pytestmark = pytest.mark.slow
+
+
+def ddnn(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ddnn_tf.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=timeout
+    )
+
+
+def random_network(letter: str) -> RandomNetwork:
+    source = DataSource(name="scenes", devices=1 if letter in ONE_DEVICE else 2)
+    options = {} if letter == "a" else {"filters": 2}
+    topology = Topology.figure_2(letter, source.devices, **options)
+    return RandomNetwork(topology, source.load(), source, seed=3)
+
+
+@pytest.fixture(scope="module")
+def made() -> RandomNetwork:
+    return random_network("c")
+
+
+@pytest.fixture(scope="module")
+def bundle(made: RandomNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.write(tmp_path_factory.mktemp("cluster") / "bundle.zip")
+
+
+@pytest.mark.parametrize("letter", "abcdef")
+def test_every_topology_runs_and_agrees_with_the_evaluation(letter: str, tmp_path: Path) -> None:
+    made = random_network(letter)
+    bundle = made.write(tmp_path / "bundle.zip")
+    result = ddnn("cluster", bundle, "--samples", 100, "--device-wait", 5, "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    rows = np.arange(100)
+    expected = made.staged(rows, np.ones((100, made.topology.devices.count), bool))
+    assert found["submitted"] == found["answered"] == 100
+    assert found["errors"] == found["duplicates"] == found["degraded"] == 0
+    assert found["accuracy"] == pytest.approx((expected.labels == made.data.targets("test")[:100]).mean())
+    assert list(found["exit_shares"].values()) == pytest.approx(expected.shares.tolist())
+    size = bytes_per_sample(made.topology, expected.shares.tolist())
+    assert found["payload_bytes_per_sample"] == pytest.approx(size)
+    assert found["payload_bytes_per_link"] == pytest.approx(
+        {link: size for link, size in found["equation_1_bytes_per_link"].items() if size}
+    )
+    if sys.platform == "linux":
+        assert found["wire_bytes_per_sample"] > size
+    assert found["latency_ms"]["p50"] > 0
+    assert found["throughput"] > 0
+
+
+def test_faults_in_time(bundle: Path, tmp_path: Path) -> None:
+    result = ddnn(
+        "cluster", bundle, "--samples", 800, "--kill", "cloud@50", "--revive", "cloud@100", "--kill",
+        "device_1@250", "--revive", "device_1@350", "--kill", "aggregator@400", "--revive", "aggregator@401",
+        "--partition", "device_0@500-550", "--delay", "device_1=30ms@600-620", "--device-wait", 0.3,
+        "--logs", tmp_path / "logs", "--json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["submitted"] == 800
+    assert found["answered"] + found["errors"] == 800
+    assert found["answered"] > 700
+    assert found["duplicates"] == 0
+    assert found["degraded"] > 0
+    lines = (tmp_path / "logs" / "device_0.log").read_text().splitlines()
+    assert {"process", "event", "level", "time"} <= set(json.loads(lines[0]))
+    assert any(json.loads(line)["event"] == "link up" for line in lines)
+
+
+class Processes:
+    """`ddnn serve` by hand, each on its own."""
+
+    def __init__(self) -> None:
+        self.running: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ddnn_tf.cli", "serve", *map(str, arguments), "--json"]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.running.append(process)
+        return process
+
+    def listening(self, *arguments: object) -> tuple[subprocess.Popen[str], str]:
+        process = self.start(*arguments)
+        return process, self.said(process, "listening")["address"]
+
+    def said(self, process: subprocess.Popen[str], event: str) -> dict[str, Any]:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == event:
+                return dict(json.loads(line))
+        assert process.stderr is not None
+        raise AssertionError(process.stderr.read())
+
+    def end(self) -> None:
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    found = Processes()
+    yield found
+    found.end()
+
+
+def test_one_process_after_the_other_as_on_different_hosts(
+    made: RandomNetwork, bundle: Path, tmp_path: Path, processes: Processes
+) -> None:
+    certs = tmp_path / "certs"
+    result = ddnn("certs", bundle, "--out", certs, "--gateway", "device_1", "--json")
+    assert result.returncode == 0, result.stderr
+    assert str(certs / "gateway.keys") in json.loads(result.stdout)["files"]
+    images = tmp_path / "images"
+    images.mkdir()
+    from PIL import Image
+
+    for row in range(5):
+        Image.fromarray(made.images[row, 0]).save(images / f"{row}.png")
+    secure = ("--certs", certs)
+    cloud, above = processes.listening("cloud", bundle, *secure)
+    aggregator, address = processes.listening(
+        "aggregator", bundle, "--upper", f"cloud={above}", "--metrics", "127.0.0.1:0", *secure
+    )
+    links = ("--aggregator", address, "--upper", above)
+    first = processes.start("device", bundle, "--name", "device_0", "--source", images, *links, *secure)
+    second = processes.start("device", bundle, "--name", "device_1", "--engine", "keras", *links, *secure)
+    for process in (aggregator, first, second):
+        processes.said(process, "ready")
+    result = ddnn("classify", address, "--samples", "0-4", *secure, "--json")
+    assert result.returncode == 0, result.stderr
+    answers = json.loads(result.stdout)
+    expected = made.staged(np.arange(5), np.ones((5, 2), bool))
+    assert [answer["label"] for answer in answers] == expected.labels.tolist()
+    assert [made.topology.exit_tiers.index(answer["exit"]) for answer in answers] == expected.exits.tolist()
+    assert all(answer["devices"]["local"] == ["device_0", "device_1"] for answer in answers)
+    result = ddnn("classify", address, "--samples", "0", *secure)
+    assert result.stdout.startswith(f"sample 0: class {expected.labels[0]}")
+    assert "device_0, device_1" in result.stdout
+
+    # Asked to end, a process ends in order, and the others go on.
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(20) == 0
+    result = ddnn("classify", address, *secure, "--json")
+    assert json.loads(result.stdout)[0]["devices"]["local"] == ["device_0"]
+    cloud.send_signal(signal.SIGINT)
+    assert cloud.wait(20) == 0
+    for process in (aggregator, first):
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("serve", "cloud", "{bundle}"), "Expected --certs DIR"),
+        (("serve", "cloud", "{bundle}", "--certs", "{tmp}/none"), "There is no certificate file"),
+        (("serve", "cloud", "none.zip", "--plaintext"), "There is no bundle 'none.zip'"),
+        (("serve", "cloud", "{bundle}", "--plaintext", "--listen", "0.0.0.0:0"), "loopback address without TLS"),
+        (("serve", "cloud", "{bundle}", "--plaintext", "--listen", "{taken}"), "the port is in use"),
+        (("serve", "cloud", "{bundle}", "--plaintext", "--metrics", "{taken}"), "Cannot serve metrics at"),
+        (("serve", "cloud", "{bundle}", "--plaintext", "--engine", "lce"), "Expected the engine to be one of"),
+        (("serve", "edge", "{bundle}", "--plaintext", "--cloud", "127.0.0.1:1"), "out of cloud, but got 'edge_0'"),
+        (("serve", "aggregator", "{bundle}", "--plaintext", "--upper", "edge_0=127.0.0.1:1"), "--upper NAME=VALUE"),
+        (
+            ("serve", "aggregator", "{bundle}", "--plaintext", "--upper", "cloud=127.0.0.1:1", "--wait", "0.5"),
+            "Cannot reach cloud at 127.0.0.1:1 within 0.5 s",
+        ),
+        (
+            ("serve", "aggregator", "{bundle}", "--plaintext", "--upper", "cloud=127.0.0.1:1", "--dashboard",
+             "0.0.0.0:0"),
+            "on loopback, but got '0.0.0.0:0'",
+        ),
+        (("serve", "device", "{bundle}", "--plaintext", "--name", "device_9", "{links}"), "--name out of device_0"),
+        (
+            ("serve", "device", "{bundle}", "--plaintext", "--name", "device_0", "{links}", "--wait", "0.5"),
+            "Cannot reach",
+        ),
+        (
+            ("serve", "device", "{bundle}", "--plaintext", "--name", "device_0", "{links}", "--source", "{tmp}"),
+            "There is no image in",
+        ),
+        (("classify", "127.0.0.1:1", "--plaintext", "--timeout", "0.5"), "sample 0: unavailable"),
+        (("classify", "127.0.0.1:1", "--plaintext", "--samples", "a"), "Expected --samples like"),
+        (("certs", "{bundle}", "--out", "{tmp}/certs", "--gateway", "device_9"), "Expected --gateway"),
+        (("cluster", "{bundle}", "--kill", "device_9@1"), "Expected a process out of device_0"),
+        (("cluster", "{bundle}", "--delay", "device_0"), "Expected --delay like"),
+        (("cluster", "none"), "There is no bundle 'none'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_2(
+    bundle: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        places = {"bundle": bundle, "tmp": tmp_path, "taken": f"127.0.0.1:{taken.getsockname()[1]}"}
+        given: list[str] = []
+        for argument in arguments:
+            if argument == "{links}":
+                given += ["--aggregator", "127.0.0.1:1", "--upper", "127.0.0.1:1"]
+            else:
+                given.append(argument.format(**places))
+        result = ddnn(*given, timeout=60)
+    assert result.returncode == 2, result.stderr
+    lines = [line for line in result.stderr.splitlines() if "PLAINTEXT" not in line]
+    assert len(lines) == 1, result.stderr
+    assert message in lines[0]
+    assert "Traceback" not in result.stdout
+
+
+def test_other_networks_and_strangers_are_told_so(
+    made: RandomNetwork, bundle: Path, tmp_path: Path, processes: Processes
+) -> None:
+    certs, others = tmp_path / "certs", tmp_path / "others"
+    assert ddnn("certs", bundle, "--out", certs).returncode == 0
+    assert ddnn("certs", bundle, "--out", others).returncode == 0
+    _, above = processes.listening("cloud", bundle, "--certs", certs)
+    another = random_network("c")
+    another.bundle.weights[0][:] *= -1
+    changed = another.write(tmp_path / "changed.zip")
+    _, address = processes.listening("aggregator", bundle, "--upper", f"cloud={above}", "--certs", certs)
+    device = ("--name", "device_0", "--aggregator", address, "--upper", above)
+    for trained, trusted, message in (
+        (changed, certs, "serves another network"),
+        (bundle, others, "certificate"),
+    ):
+        start = time.monotonic()
+        result = ddnn("serve", "device", trained, *device, "--certs", trusted, "--wait", 8)
+        assert result.returncode == 2
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+        assert message in result.stderr
+        assert time.monotonic() - start < 60
+    result = ddnn("classify", address, "--certs", others, "--timeout", 2)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_run_is_exported_for_its_processes_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    small = ("--devices", 1, "--configuration", "b", "--filters", 2, "--epochs", 1)
+    assert ddnn("train", "--data", "scenes", *small, "--out", run).returncode == 0
+    for attempt in range(2):
+        result = ddnn("cluster", run, "--samples", 20, "--plaintext")
+        assert result.returncode == 0, result.stderr
+        assert ("Exporting" in result.stderr) is (attempt == 0)
+        assert "PLAINTEXT" in result.stderr
+        assert "Bytes per sample, up" in result.stdout
+        assert "device_0 -> local" in result.stdout
