@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ __all__ = ["Aggregator", "DeviceState"]
 
 _DEADLINE = 10.0
 _MISSES = 3
+_ATTACH_WAIT = 2.0
 _MARGIN = 0.02  # seconds of a deadline kept for the way back
 _IN_FLIGHT = 1024
 _FEW = 2
@@ -136,6 +138,7 @@ class Aggregator:
         # No ticket of an earlier life of this process is given again.
         self._next = secrets.randbits(31) << 32
         self._in_flight = 0
+        self._someone = asyncio.Event()  # set while a device is attached
         self._is_edge_decisive = len(network.topology.edges) == 1
         self.answers: collections.Counter[str] = collections.Counter()
         """Answers by exit, and `labelled`, `right`, `degraded`, `errors` and `samples`."""
@@ -165,8 +168,15 @@ class Aggregator:
         return _LINGER if self._in_flight > _FEW else 0.0
 
     def attach(self, name: str) -> _Attached:
-        """A device's stream has opened."""
-        return _Attached(self, name)
+        """A device's stream has opened; an older one of the same device ends."""
+        state, stream = self.devices[name], _Attached(self, name)
+        if state.stream is None:
+            self.metrics.attached.inc()
+        else:
+            state.stream.replaced.set()
+        state.stream, state.missed = stream, 0
+        self._someone.set()
+        return stream
 
     async def classify(self, _: str, task: Task, remaining: float | None) -> Answer:
         """Classifies a sample.
@@ -203,6 +213,10 @@ class Aggregator:
         ticket = self._next
         tiers: list[_Tier] = []
         links: dict[str, int] = {}
+        if not self._someone.is_set():
+            # After a restart the devices come back within seconds.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._someone.wait(), min(_ATTACH_WAIT, remaining / 2))
         if self._local is None:
             devices = [name for name, state in self.devices.items() if state.stream is not None]
         else:
@@ -430,6 +444,8 @@ class Aggregator:
             return  # it has come back over a new stream already
         self.devices[name].stream = None
         self.metrics.attached.dec()
+        if all(state.stream is None for state in self.devices.values()):
+            self._someone.clear()
         for pending in list(self._pending.values()):
             pending.settle(name)
 
@@ -441,12 +457,6 @@ class _Attached:
         self._aggregator, self._name = aggregator, name
         self.outbox: Outbox = Outbox(linger=aggregator.linger)
         self.replaced = asyncio.Event()
-        state = aggregator.devices[name]
-        if state.stream is None:
-            aggregator.metrics.attached.inc()
-        else:
-            state.stream.replaced.set()
-        state.stream, state.missed = self, 0
 
     def receive(self, message: Reports) -> None:
         self._aggregator.receive(self._name, message)
