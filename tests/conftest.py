@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import ddnn_tf
-from ddnn_tf.datasets import MultiViewDataset
-from ddnn_tf.topology import Cloud, Devices, Topology
+from ddnn_tf.datasets import DataSource, MultiViewDataset
+from ddnn_tf.topology import ONE_DEVICE, Cloud, Devices, Topology
+
+if TYPE_CHECKING:
+    from random_networks import RandomNetwork
 
 # Before any test imports gRPC: its native code reports each broken connection.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -60,6 +65,25 @@ def tiny_data() -> MultiViewDataset:
         split={"train": np.arange(36), "validation": np.arange(36, 44), "test": np.arange(44, 60)},
         split_rule="in order",
     )
+
+
+@pytest.fixture(scope="session")
+def network_of() -> Callable[..., RandomNetwork]:
+    """An untrained network of a configuration of Figure 2, on the scenes of three devices."""
+    from random_networks import RandomNetwork
+
+    made: dict[tuple[str, str, str], RandomNetwork] = {}
+
+    def make(letter: str, local: str = "MP", upper: str = "CC") -> RandomNetwork:
+        key = (letter, local, upper)
+        if key not in made:
+            source = DataSource(name="scenes", devices=1 if letter in ONE_DEVICE else 3)
+            options = {} if letter == "a" else {"local": local}
+            topology = Topology.figure_2(letter, source.devices, upper=upper, **options)
+            made[key] = RandomNetwork(topology, source.load(), source)
+        return made[key]
+
+    return make
 
 
 assert ddnn_tf.__version__

@@ -41,7 +41,7 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Verdict,
 )
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Outbox, Refusal
+from ddnn_tf.runtime.rpc import Caller, Outbox, RefusalError
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Aggregator", "DeviceState"]
@@ -186,10 +186,10 @@ class Aggregator:
             remaining: Seconds that the client waits; None: 10.
 
         Raises:
-            Refusal: Too many samples at once, no device took part, or no exit could answer.
+            RefusalError: Too many samples at once, no device took part, or no exit could answer.
         """
         if self._in_flight >= _IN_FLIGHT:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "overload", f"{_IN_FLIGHT} samples are being classified"
             )
         self._in_flight += 1
@@ -198,7 +198,7 @@ class Aggregator:
         self.answers["samples"] += 1
         try:
             answer = await self._classify(task, min(remaining or _DEADLINE, 60.0), start)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             self.answers["errors"] += 1
             self.metrics.samples.labels(refusal.reason).inc()
             raise
@@ -228,12 +228,14 @@ class Aggregator:
                     return self._answer(ticket, tiers, links, start)
             devices = list(vectors)
         if not devices:
-            raise Refusal(grpc.StatusCode.UNAVAILABLE, "no_device", "No device took part in this sample.")
+            raise RefusalError(
+                grpc.StatusCode.UNAVAILABLE, "no_device", "No device took part in this sample."
+            )
         self._order(devices, "offload", ticket, task.sample)
         left = min(self._upper_wait, remaining - (time.perf_counter() - start) - _MARGIN)
         reason = await self._ask_above(ticket, devices, left, tiers, links)
         if not tiers:
-            raise Refusal(grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {reason}.")
+            raise RefusalError(grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {reason}.")
         return self._answer(ticket, tiers, links, start, reason)
 
     async def _sense(self, ticket: int, sample: int, wait: float) -> dict[str, NDArray[np.float32]]:
@@ -358,7 +360,7 @@ class Aggregator:
         try:
             return self.network.class_vector.decode(report.logits)
         except ValueError as error:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.UNAVAILABLE, "shape", f"{report.name} sent no logits: {error}"
             ) from None
 
@@ -406,12 +408,12 @@ class Aggregator:
         """Takes what a device reports.
 
         Raises:
-            Refusal: A class vector of another shape, or one sent twice.
+            RefusalError: A class vector of another shape, or one sent twice.
         """
         state = self.devices[name]
         if reports.preview:
             if len(reports.preview) != self.network.image.size:
-                raise Refusal(
+                raise RefusalError(
                     grpc.StatusCode.INVALID_ARGUMENT, "shape", "The preview is no image of a device."
                 )
             state.preview = reports.preview
@@ -424,14 +426,14 @@ class Aggregator:
             try:
                 values = self.network.class_vector.decode(vector.content)
             except ValueError as error:
-                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
+                raise RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
         state.missed = 0
         pending = self._pending.get(vector.ticket)
         if pending is None:
             self.metrics.late.inc()
             return
         if name in pending.vectors:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{name} sent its class vector twice."
             )
         if values is not None:

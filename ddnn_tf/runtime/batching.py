@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.runtime.rpc import Refusal
+from ddnn_tf.runtime.rpc import RefusalError
 
 __all__ = ["Batcher"]
 
@@ -46,10 +46,10 @@ class Batcher:
         """Runs one sample, `(1, ...)` by input.
 
         Raises:
-            Refusal: Too many wait already.
+            RefusalError: Too many wait already.
         """
         if len(self._waiting) >= self._limit:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "overload", f"{self._limit} samples are waiting already"
             )
         answer: asyncio.Future[_Arrays] = asyncio.get_running_loop().create_future()

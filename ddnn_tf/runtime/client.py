@@ -125,7 +125,7 @@ class AsyncClient:
         content = _task(sample, label)
         end = time.monotonic() + timeout
         pause = _FIRST_PAUSE
-        method = self._aggregator.channel.unary_unary(_CLASSIFY)
+        method: Any = self._aggregator.channel.unary_unary(_CLASSIFY)
         while True:
             try:
                 left = max(0.001, end - time.monotonic())
@@ -185,7 +185,7 @@ class Client:
         content = _task(sample, label)
         end = time.monotonic() + timeout
         pause = _FIRST_PAUSE
-        method = self._channel.unary_unary(_CLASSIFY)
+        method: Any = self._channel.unary_unary(_CLASSIFY)
         while True:
             try:
                 left = max(0.001, end - time.monotonic())
@@ -197,7 +197,7 @@ class Client:
     def push(self, device: str, sample: int, image: ArrayLike, *, timeout: float = 10.0) -> None:
         """As `AsyncClient.push`."""
         caller = _device(self._devices, device)
-        method = self._device_channels[device].unary_unary(_PUSH)
+        method: Any = self._device_channels[device].unary_unary(_PUSH)
         content = messages.Image(sample=sample, pixels=_pixels(image).tobytes()).SerializeToString()
         try:
             method(content, timeout=timeout, metadata=caller.metadata)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -140,9 +140,8 @@ def device(
     place = _place(name, listen, certs, plaintext, wait, log)
     network = Network.read(bundle)
     if name not in network.topology.device_names:
-        raise ValueError(
-            f"Expected --name out of {', '.join(network.topology.device_names)}, but got {name!r}."
-        )
+        known = ", ".join(network.topology.device_names)
+        raise ValueError(f"Expected --name out of {known}, but got {name!r}.")
     sensor: Sensor
     if source == "data":
         number = network.topology.device_names.index(name)
@@ -151,10 +150,11 @@ def device(
         sensor = PushedSensor()
     else:
         sensor = DirectorySensor(source, network.topology.devices.image_shape)
-    telemetry = _telemetry(metrics)
+    announce = _announcing(name, as_json)
+    telemetry = _telemetry(metrics, announce)
     _until_told(
         serve_device(
-            name, network, sensor, aggregator, upper, place, telemetry, _announcing(name, as_json),
+            name, network, sensor, aggregator, upper, place, telemetry, announce,
             engine=engine, shows_images=show,
         )
     )  # fmt: skip
@@ -207,10 +207,10 @@ def aggregator(
     missing = {*network.topology.edge_names, "cloud"} - set(addresses)
     if missing:
         raise ValueError(f"Expected --upper NAME=HOST:PORT for {sorted(missing)[0]}, but got none.")
-    telemetry = _telemetry(metrics)
+    announce = _announcing("aggregator", as_json or supervised)
+    telemetry = _telemetry(metrics, announce)
     given = _pairs(threshold or [], "--threshold", network.topology.exit_tiers[:-1])
     thresholds = {**network.bundle.thresholds, **{tier: _number(value) for tier, value in given.items()}}
-    announce = _announcing("aggregator", as_json or supervised)
 
     async def run() -> None:
         uppers = {
@@ -324,8 +324,8 @@ def gateway(
     for name in known:
         if network.upper_of(name) not in uppers:
             raise ValueError(f"Expected --upper {network.upper_of(name)}=HOST:PORT for {name}, but got none.")
-    telemetry = _telemetry(metrics)
     announce = _announcing("gateway", as_json)
+    telemetry = _telemetry(metrics, announce)
     _until_told(serve_gateway(network, known, aggregator, uppers, place, telemetry, announce))
 
 
@@ -347,8 +347,8 @@ def _upper(
 
     place = _place(name, listen, certs, plaintext, wait, log)
     network = Network.read(bundle)
-    telemetry = _telemetry(metrics)
     announce = _announcing(name, as_json)
+    telemetry = _telemetry(metrics, announce)
     _until_told(
         serve_upper(
             name, network, cloud, place, telemetry, announce, engine=engine, features_wait=feature_wait
@@ -527,7 +527,7 @@ def _warn_of_plaintext() -> None:
     )
 
 
-def _telemetry(address: str | None) -> Any:
+def _telemetry(address: str | None, announce: Callable[[str, Any], None]) -> Any:
     from ddnn_tf.runtime.telemetry import Metrics, serve_metrics
 
     metrics = Metrics()
@@ -535,7 +535,7 @@ def _telemetry(address: str | None) -> Any:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError(f"Expected --metrics HOST:PORT, but got {address!r}.")
-        serve_metrics(metrics, host, int(port))
+        announce("metrics", serve_metrics(metrics, host, int(port)))
     return metrics
 
 
@@ -548,8 +548,8 @@ def _announcing(name: str, as_json: bool) -> Any:
             print(f"{name}: bytes sent and received by peer: {what}", flush=True)
         elif event == "listening":
             print(f"{name} listens at {what}.", flush=True)
-        elif event == "dashboard":
-            print(f"The dashboard is at {what}", flush=True)
+        elif event in ("dashboard", "metrics"):
+            print(f"The {event} of {name}: {what}", flush=True)
         else:
             print(f"{name} is ready.", flush=True)
 
@@ -570,9 +570,8 @@ def _pairs(given: list[str], option: str, names: tuple[str, ...]) -> dict[str, s
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or name not in names:
-            raise ValueError(
-                f"Expected {option} NAME=VALUE with a name out of {', '.join(names) or 'none'}, but got {pair!r}."
-            )
+            known = ", ".join(names) or "none"
+            raise ValueError(f"Expected {option} NAME=VALUE with a name out of {known}, but got {pair!r}.")
         found[name] = value
     return found
 

@@ -27,7 +27,7 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Sense,
 )
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Link, Refusal
+from ddnn_tf.runtime.rpc import Caller, Link, RefusalError
 from ddnn_tf.runtime.sensors import PushedSensor, Sensor
 from ddnn_tf.runtime.telemetry import Metrics
 
@@ -63,10 +63,6 @@ class Device:
         engine: str = "tflite",
         shows_images: bool = False,
     ) -> None:
-        if name not in network.topology.device_names:
-            raise ValueError(
-                f"Expected a device out of {', '.join(network.topology.device_names)}, but got {name!r}."
-            )
         self.name, self._network, self._sensor, self._metrics = name, network, sensor, metrics
         self._run = network.runner(name, engine) if network.has_local else None
         self._features: collections.OrderedDict[int, bytes] = collections.OrderedDict()
@@ -84,15 +80,15 @@ class Device:
         """Takes an image that a client pushes.
 
         Raises:
-            Refusal: An image of another size, or a device with a sensor of its own.
+            RefusalError: An image of another size, or a device with a sensor of its own.
         """
         if not isinstance(self._sensor, PushedSensor):
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.FAILED_PRECONDITION, "sensor", f"{self.name} has a sensor of its own."
             )
         codec = self._network.image
         if len(image.pixels) != codec.size:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "shape",
                 f"Expected an image of {codec.size} bytes for {codec.shape}, but got {len(image.pixels)}.",

@@ -85,7 +85,7 @@ class Proxy:
     def address(self) -> str:
         """Where it listens, once started."""
         assert self._server is not None
-        return "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self, is_cut: bool) -> None:
         """Lets nothing through, and nothing be known of it: connections stay open; or mends it."""

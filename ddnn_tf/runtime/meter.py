@@ -27,12 +27,16 @@ class WireMeter:
         self._seen: dict[str, tuple[str, int, int]] = {}
 
     def read(self) -> dict[str, tuple[int, int]]:
-        """Bytes sent and received by peer; of connections that have ended, as of the last reading."""
-        if hasattr(socket, "TCP_INFO") and os.path.isdir(_DESCRIPTORS):
-            for descriptor in os.listdir(_DESCRIPTORS):
-                # One may be closed while it is being looked at, and not every socket is of TCP.
-                with contextlib.suppress(OSError):
-                    self._look(int(descriptor))
+        """Bytes sent and received by peer; nothing where the system does not count them.
+
+        Of connections that have ended, what the last reading saw.
+        """
+        if not (hasattr(socket, "TCP_INFO") and os.path.isdir(_DESCRIPTORS)):
+            return {}
+        for descriptor in os.listdir(_DESCRIPTORS):
+            # One may be closed while it is being looked at, and not every socket is of TCP.
+            with contextlib.suppress(OSError):
+                self._look(int(descriptor))
         totals = dict.fromkeys(self._peers.values(), (0, 0))
         for name, sent, received in self._seen.values():
             totals[name] = (totals[name][0] + sent, totals[name][1] + received)

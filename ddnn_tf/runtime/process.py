@@ -84,19 +84,19 @@ async def serve_device(
         OSError: The port is in use.
         ValueError: A name or an engine that the network does not have.
     """
-    callers = [
-        _caller(name, "aggregator", aggregator, place, network),
-        _caller(name, network.upper_of(name) if name in network.topology.device_names else "cloud", upper,
-                place, network),
-    ]  # fmt: skip
-    device = Device(name, network, sensor, *callers, metrics, engine=engine, shows_images=shows_images)
+    if name not in network.topology.device_names:
+        known = ", ".join(network.topology.device_names)
+        raise ValueError(f"Expected a device out of {known}, but got {name!r}.")
+    below = _caller(name, "aggregator", aggregator, place, network)
+    above = _caller(name, network.upper_of(name), upper, place, network)
+    device = Device(name, network, sensor, below, above, metrics, engine=engine, shows_images=shows_images)
     server = None
     address = ""
     if isinstance(sensor, PushedSensor):
         server = Server(name, network.fingerprint, metrics, place.certificates)
         server.unary("Sensor/Push", (CLIENT,), Image, device.push, network.image.size + _SMALL)
         address = await server.start(place.listen)
-    await _run(server, device.links, place, address, announce, callers)
+    await _run(server, device.links, place, address, announce, [below, above])
 
 
 async def serve_aggregator(
@@ -163,7 +163,7 @@ async def serve_upper(
     senders = network.senders(name)
     size = max(network.codec_to(name, sender).size for sender in senders)
     server.stream("Upper/Deliver", senders, Delivery, upper.open, _TOGETHER * (size + 64) + _SMALL)
-    asking = ("aggregator",)
+    asking: tuple[str, ...] = ("aggregator",)
     if name == "cloud" and len(network.topology.edges) == 1:
         asking += network.topology.edge_names
     server.unary("Upper/Decide", asking, Question, upper.decide, _SMALL)
@@ -238,7 +238,7 @@ async def _run(
             if address:
                 announce("listening", address)
             stop = asyncio.ensure_future(asked.wait())
-            waited: set[asyncio.Future[object]] = {stop, reached, *tasks}
+            waited: set[asyncio.Future[Any]] = {stop, reached, *tasks}
             while not asked.is_set():
                 done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 waited -= done

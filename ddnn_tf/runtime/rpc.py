@@ -33,8 +33,8 @@ __all__ = [
     "Caller",
     "Link",
     "Outbox",
-    "Refusal",
-    "Rejected",
+    "RefusalError",
+    "RejectedError",
     "Server",
     "Session",
     "is_refusal",
@@ -81,7 +81,7 @@ _REJECTIONS = (
 _log = logging.getLogger(__name__)
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """Why a call or message is not served.
 
     Args:
@@ -95,7 +95,7 @@ class Refusal(Exception):
         self.code, self.reason = code, reason
 
 
-class Rejected(ConnectionError):
+class RejectedError(ConnectionError):
     """A peer will never talk to this process: wrong certificate, name, protocol or network."""
 
 
@@ -143,14 +143,17 @@ class Session(Protocol):
         replaced: Set when the same caller has opened another stream; this one ends then.
     """
 
-    outbox: Outbox | None
-    replaced: asyncio.Event
+    @property
+    def outbox(self) -> Outbox | None: ...
+
+    @property
+    def replaced(self) -> asyncio.Event: ...
 
     def receive(self, message: Any) -> None:
         """Takes a message.
 
         Raises:
-            Refusal: It is not acceptable; the stream ends with that status.
+            RefusalError: It is not acceptable; the stream ends with that status.
         """
 
     def pack(self, items: list[Any]) -> Message:
@@ -204,10 +207,12 @@ class Server:
             try:
                 peer = self._admit(context, peers)
                 if self._is_draining:
-                    raise Refusal(grpc.StatusCode.UNAVAILABLE, "draining", f"{self._name} is shutting down.")
+                    raise RefusalError(
+                        grpc.StatusCode.UNAVAILABLE, "draining", f"{self._name} is shutting down."
+                    )
                 message = self._parse(content, kind, limit)
                 return (await handler(peer, message, context.time_remaining())).SerializeToString()
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 return await self._refuse(context, refusal)
             except Exception:
                 return await self._fail(context)
@@ -239,7 +244,7 @@ class Server:
                 if session.outbox is not None:
                     tasks.append(asyncio.ensure_future(self._write(context, session, session.outbox)))
                 await _first_of(tasks)
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 await self._refuse(context, refusal)
             except Exception:
                 await self._fail(context)
@@ -301,26 +306,26 @@ class Server:
 
     def _admit(self, context: Any, peers: Collection[str]) -> str:
         """The caller's name, if it may call."""
-        given = {key: value for key, value in context.invocation_metadata() or ()}
+        given = dict(context.invocation_metadata() or ())
         name = str(given.get(_NAME_KEY, ""))
         if self._certificates is not None and not has_name(context.auth_context(), name):
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.PERMISSION_DENIED,
                 "name",
                 f"the caller's certificate does not carry the name {name[:64]!r}",
             )
         if name not in peers:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.PERMISSION_DENIED, "role", f"{name[:64]!r} may not call this of {self._name}"
             )
         if given.get(_PROTOCOL_KEY) != PROTOCOL:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "version",
                 f"{self._name} speaks protocol {PROTOCOL}, not {str(given.get(_PROTOCOL_KEY))[:16]!r}",
             )
         if name != CLIENT and given.get(_NETWORK_KEY) != self._fingerprint:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "network",
                 f"{self._name} serves another network than {name}: give both the same bundle",
@@ -329,7 +334,7 @@ class Server:
 
     def _parse(self, content: bytes, kind: type[Message], limit: int) -> Any:
         if len(content) > limit:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "oversized",
                 f"the message has {len(content)} bytes, {self._name} takes at most {limit}",
@@ -337,7 +342,7 @@ class Server:
         try:
             return kind.FromString(content)
         except DecodeError:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.INVALID_ARGUMENT, "malformed", f"this is no {kind.DESCRIPTOR.name} message"
             ) from None
 
@@ -349,7 +354,7 @@ class Server:
         while True:
             await context.write(session.pack(await outbox.take()).SerializeToString())
 
-    async def _refuse(self, context: Any, refusal: Refusal) -> NoReturn:
+    async def _refuse(self, context: Any, refusal: RefusalError) -> NoReturn:
         self._metrics.refused.labels(refusal.reason).inc()
         fields = {"reason": refusal.reason, "peer": context.peer(), "status": refusal.code.name}
         _log.debug("refused", extra={"fields": fields})
@@ -387,7 +392,7 @@ class Caller:
             )
         self.peer, self.address = peer, address
         self.metadata = ((_PROTOCOL_KEY, PROTOCOL), (_NETWORK_KEY, fingerprint), (_NAME_KEY, name))
-        self.options = list(_CHANNEL_OPTIONS)
+        self.options: list[tuple[str, Any]] = list(_CHANNEL_OPTIONS)
         self._credentials = None
         if certificates is not None:
             self._credentials = certificates.for_client()
@@ -422,7 +427,7 @@ class Caller:
         Raises:
             grpc.aio.AioRpcError: It failed; `code()` and `details()` say how.
         """
-        method = self.channel.unary_unary(f"/{_SERVICE}.{path}")
+        method: Any = self.channel.unary_unary(f"/{_SERVICE}.{path}")
         content = await method(message.SerializeToString(), timeout=timeout, metadata=self.metadata)
         return kind.FromString(content)
 
@@ -431,7 +436,7 @@ class Caller:
 
         Raises:
             ConnectionError: It does not, within `timeout` seconds.
-            Rejected: It is not whom its address should lead to.
+            RejectedError: It is not whom its address should lead to.
         """
         end, problem = time.monotonic() + timeout, "no answer"
         stub = health_pb2_grpc.HealthStub(self.channel)
@@ -448,14 +453,14 @@ class Caller:
         """Why a call failed, in words.
 
         Raises:
-            Rejected: It will fail for ever.
+            RejectedError: It will fail for ever.
         """
         details = " ".join(str(error.details()).split())
         peer = f"{self.peer} at {self.address}"
         if error.code() in _REJECTIONS:
-            raise Rejected(f"{peer} refuses this process: {details}.") from None
+            raise RejectedError(f"{peer} refuses this process: {details}.") from None
         if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
-            raise Rejected(
+            raise RejectedError(
                 f"The certificate of {peer} is not one of '{self.peer}' by this process's authority."
             ) from None
         return details
@@ -515,7 +520,7 @@ class Link:
         """Keeps the stream open for as long as the task runs.
 
         Raises:
-            Rejected: The peer does not want this process.
+            RejectedError: The peer does not want this process.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -534,7 +539,7 @@ class Link:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
     async def _once(self) -> None:
-        method = self._caller.channel.stream_stream(f"/ddnn.v1.{self._path}")
+        method: Any = self._caller.channel.stream_stream(f"/{_SERVICE}.{self._path}")
         call = method(timeout=_LEASE, metadata=self._caller.metadata)
         try:
             await asyncio.wait_for(call.read(), _CONNECT)
@@ -565,7 +570,9 @@ def is_refusal(error: grpc.RpcError, reason: str) -> bool:
 
 async def _replacement(session: Session, peer: str) -> None:
     await session.replaced.wait()
-    raise Refusal(grpc.StatusCode.UNAVAILABLE, "replaced", f"Another stream of {peer} has taken its place.")
+    raise RefusalError(
+        grpc.StatusCode.UNAVAILABLE, "replaced", f"Another stream of {peer} has taken its place."
+    )
 
 
 async def _first_of(tasks: Sequence[asyncio.Future[Any]]) -> None:

@@ -41,16 +41,25 @@ class Metrics:
         )
 
 
-def serve_metrics(metrics: Metrics, host: str, port: int) -> None:
+def serve_metrics(metrics: Metrics, host: str, port: int) -> str:
     """Serves `/metrics` over HTTP from a thread.
+
+    Args:
+        metrics: What it serves.
+        host: Where it listens.
+        port: At which port; 0 takes a free one.
+
+    Returns:
+        Its URL.
 
     Raises:
         OSError: The port is in use.
     """
     try:
-        start_http_server(port, host, registry=metrics.registry)
+        server, _ = start_http_server(port, host.strip("[]"), registry=metrics.registry)
     except OSError as error:
         raise OSError(f"Cannot serve metrics at {host}:{port}: {error.strerror}.") from None
+    return f"http://{host}:{server.server_port}/metrics"
 
 
 def log_in_json(name: str, level: str) -> None:

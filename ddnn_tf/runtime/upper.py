@@ -32,7 +32,7 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
 )
 from ddnn_tf.runtime.device import delivery
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Link, Outbox, Refusal
+from ddnn_tf.runtime.rpc import Caller, Link, Outbox, RefusalError
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Upper"]
@@ -112,13 +112,13 @@ class Upper:
         """Decides on a ticket.
 
         Raises:
-            Refusal: An unknown sender, nothing delivered in time, or too many samples.
+            RefusalError: An unknown sender, nothing delivered in time, or too many samples.
         """
         start = time.perf_counter()
         left = min(remaining or _DEADLINE, 60.0)
         unknown = [sender for sender in question.senders if sender not in self._codecs]
         if unknown or not question.senders:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "sender",
                 f"Expected senders out of {', '.join(self._codecs)}, but got {', '.join(unknown) or 'none'}.",
@@ -153,7 +153,7 @@ class Upper:
         """Sends the feature map of a ticket to the cloud.
 
         Raises:
-            Refusal: It has none, or the cloud is out of reach.
+            RefusalError: It has none, or the cloud is out of reach.
         """
         self._send_up(question.ticket)
         return Accepted()
@@ -170,7 +170,7 @@ class Upper:
             above = await self._cloud.call("Upper/Decide", question, Verdict, max(left, 0.001))
         except grpc.aio.AioRpcError as error:
             verdict.degraded, verdict.reason = True, f"cloud: {error.code().name.lower()}"
-        except Refusal as refusal:
+        except RefusalError as refusal:
             verdict.degraded, verdict.reason = True, f"cloud: {refusal.reason}"
         else:
             verdict.exits.extend(above.exits)
@@ -179,9 +179,11 @@ class Upper:
     def _send_up(self, ticket: int) -> None:
         features = self._features.pop(ticket, None)
         if features is None or self.link is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, "ticket", f"{self.name} has no features of this ticket.")
+            raise RefusalError(
+                grpc.StatusCode.NOT_FOUND, "ticket", f"{self.name} has no features of this ticket."
+            )
         if not self.link.send(Payload(ticket=ticket, content=features)):
-            raise Refusal(grpc.StatusCode.UNAVAILABLE, "unreachable", "The cloud is out of reach.")
+            raise RefusalError(grpc.StatusCode.UNAVAILABLE, "unreachable", "The cloud is out of reach.")
 
     def _remember(self, ticket: int, features: bytes) -> None:
         self._features[ticket] = features
@@ -214,7 +216,7 @@ class Upper:
             else:
                 self._metrics.missing.labels(sender).inc()
         if not found:
-            raise Refusal(
+            raise RefusalError(
                 grpc.StatusCode.UNAVAILABLE, "no_features", f"No feature map reached {self.name} in time."
             )
         return found
@@ -239,7 +241,7 @@ class Upper:
         """Takes feature maps.
 
         Raises:
-            Refusal: One of another shape, or sent twice.
+            RefusalError: One of another shape, or sent twice.
         """
         for one in message.maps:
             features = None
@@ -247,14 +249,14 @@ class Upper:
                 try:
                     features = self._codecs[sender].decode(one.content)
                 except ValueError as error:
-                    raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
+                    raise RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
             known = self._tickets.get(one.ticket)
             if known is not None and sender in known.maps:
-                raise Refusal(
+                raise RefusalError(
                     grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{sender} sent a feature map twice."
                 )
             if self._unasked[sender] >= _KEPT_OF_SENDER:
-                raise Refusal(
+                raise RefusalError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     "overload",
                     f"{sender} has delivered for {_KEPT_OF_SENDER} tickets that nobody asks about.",

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,8 @@ import numpy as np
 import pytest
 from random_networks import RandomNetwork
 
+from ddnn_tf.bundle import write_bundle
 from ddnn_tf.communication import bytes_per_sample
-from ddnn_tf.datasets import DataSource
-from ddnn_tf.topology import ONE_DEVICE, Topology
 
 pytestmark = pytest.mark.slow
 
@@ -30,16 +31,9 @@ def ddnn(*arguments: object, timeout: float = 120) -> subprocess.CompletedProces
     )
 
 
-def random_network(letter: str) -> RandomNetwork:
-    source = DataSource(name="scenes", devices=1 if letter in ONE_DEVICE else 2)
-    options = {} if letter == "a" else {"filters": 2}
-    topology = Topology.figure_2(letter, source.devices, **options)
-    return RandomNetwork(topology, source.load(), source, seed=3)
-
-
 @pytest.fixture(scope="module")
-def made() -> RandomNetwork:
-    return random_network("c")
+def made(network_of: Callable[..., RandomNetwork]) -> RandomNetwork:
+    return network_of("c")
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +42,10 @@ def bundle(made: RandomNetwork, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.parametrize("letter", "abcdef")
-def test_every_topology_runs_and_agrees_with_the_evaluation(letter: str, tmp_path: Path) -> None:
-    made = random_network(letter)
+def test_every_topology_runs_and_agrees_with_the_evaluation(
+    network_of: Callable[..., RandomNetwork], letter: str, tmp_path: Path
+) -> None:
+    made = network_of(letter)
     bundle = made.write(tmp_path / "bundle.zip")
     result = ddnn("cluster", bundle, "--samples", 100, "--device-wait", 5, "--json")
     assert result.returncode == 0, result.stderr
@@ -145,33 +141,43 @@ def test_one_process_after_the_other_as_on_different_hosts(
         Image.fromarray(made.images[row, 0]).save(images / f"{row}.png")
     secure = ("--certs", certs)
     cloud, above = processes.listening("cloud", bundle, *secure)
-    aggregator, address = processes.listening(
+    aggregator = processes.start(
         "aggregator", bundle, "--upper", f"cloud={above}", "--metrics", "127.0.0.1:0", *secure
     )
+    metrics = processes.said(aggregator, "metrics")["address"]
+    address = processes.said(aggregator, "listening")["address"]
     links = ("--aggregator", address, "--upper", above)
     first = processes.start("device", bundle, "--name", "device_0", "--source", images, *links, *secure)
     second = processes.start("device", bundle, "--name", "device_1", "--engine", "keras", *links, *secure)
-    for process in (aggregator, first, second):
+    third = processes.start("device", bundle, "--name", "device_2", *links, *secure)
+    for process in (aggregator, first, second, third):
         processes.said(process, "ready")
     result = ddnn("classify", address, "--samples", "0-4", *secure, "--json")
     assert result.returncode == 0, result.stderr
     answers = json.loads(result.stdout)
-    expected = made.staged(np.arange(5), np.ones((5, 2), bool))
+    expected = made.staged(np.arange(5), np.ones((5, 3), bool))
     assert [answer["label"] for answer in answers] == expected.labels.tolist()
     assert [made.topology.exit_tiers.index(answer["exit"]) for answer in answers] == expected.exits.tolist()
-    assert all(answer["devices"]["local"] == ["device_0", "device_1"] for answer in answers)
+    assert all(answer["devices"]["local"] == list(made.topology.device_names) for answer in answers)
     result = ddnn("classify", address, "--samples", "0", *secure)
     assert result.stdout.startswith(f"sample 0: class {expected.labels[0]}")
-    assert "device_0, device_1" in result.stdout
+    assert "device_0, device_1, device_2" in result.stdout
+
+    with urllib.request.urlopen(metrics, timeout=10) as page:
+        measured = page.read().decode()
+    assert 'ddnn_samples_total{outcome="answered"} 6.0' in measured
+    assert 'ddnn_payload_bytes_total{link="device_0 -> local"} 72.0' in measured
+    assert "ddnn_attached 3.0" in measured
+    assert 'ddnn_latency_seconds_count{tier="local"} 6.0' in measured
 
     # Asked to end, a process ends in order, and the others go on.
     second.send_signal(signal.SIGTERM)
     assert second.wait(20) == 0
     result = ddnn("classify", address, *secure, "--json")
-    assert json.loads(result.stdout)[0]["devices"]["local"] == ["device_0"]
+    assert json.loads(result.stdout)[0]["devices"]["local"] == ["device_0", "device_2"]
     cloud.send_signal(signal.SIGINT)
     assert cloud.wait(20) == 0
-    for process in (aggregator, first):
+    for process in (aggregator, first, third):
         process.terminate()
         assert process.wait(20) == 0
 
@@ -179,55 +185,47 @@ def test_one_process_after_the_other_as_on_different_hosts(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("serve", "cloud", "{bundle}"), "Expected --certs DIR"),
-        (("serve", "cloud", "{bundle}", "--certs", "{tmp}/none"), "There is no certificate file"),
-        (("serve", "cloud", "none.zip", "--plaintext"), "There is no bundle 'none.zip'"),
-        (("serve", "cloud", "{bundle}", "--plaintext", "--listen", "0.0.0.0:0"), "loopback address without TLS"),
-        (("serve", "cloud", "{bundle}", "--plaintext", "--listen", "{taken}"), "the port is in use"),
-        (("serve", "cloud", "{bundle}", "--plaintext", "--metrics", "{taken}"), "Cannot serve metrics at"),
-        (("serve", "cloud", "{bundle}", "--plaintext", "--engine", "lce"), "Expected the engine to be one of"),
-        (("serve", "edge", "{bundle}", "--plaintext", "--cloud", "127.0.0.1:1"), "out of cloud, but got 'edge_0'"),
-        (("serve", "aggregator", "{bundle}", "--plaintext", "--upper", "edge_0=127.0.0.1:1"), "--upper NAME=VALUE"),
+        ("serve cloud {bundle}", "Expected --certs DIR"),
+        ("serve cloud {bundle} --certs {tmp}/none", "There is no certificate file"),
+        ("serve cloud none.zip --plaintext", "There is no bundle 'none.zip'"),
+        ("serve cloud {bundle} --plaintext --listen 0.0.0.0:0", "loopback address without TLS"),
+        ("serve cloud {bundle} --plaintext --listen {taken}", "the port is in use"),
+        ("serve cloud {bundle} --plaintext --metrics {taken}", "Cannot serve metrics at"),
+        ("serve cloud {bundle} --plaintext --engine lce", "Expected the engine to be one of"),
+        ("serve edge {bundle} --plaintext --cloud 127.0.0.1:1", "out of cloud, but got 'edge_0'"),
+        ("serve aggregator {bundle} --plaintext --upper edge_0=127.0.0.1:1", "--upper NAME=VALUE"),
         (
-            ("serve", "aggregator", "{bundle}", "--plaintext", "--upper", "cloud=127.0.0.1:1", "--wait", "0.5"),
+            "serve aggregator {bundle} --plaintext --upper cloud=127.0.0.1:1 --wait 0.5",
             "Cannot reach cloud at 127.0.0.1:1 within 0.5 s",
         ),
         (
-            ("serve", "aggregator", "{bundle}", "--plaintext", "--upper", "cloud=127.0.0.1:1", "--dashboard",
-             "0.0.0.0:0"),
+            "serve aggregator {bundle} --plaintext --upper cloud=127.0.0.1:1 --dashboard 0.0.0.0:0",
             "on loopback, but got '0.0.0.0:0'",
         ),
-        (("serve", "device", "{bundle}", "--plaintext", "--name", "device_9", "{links}"), "--name out of device_0"),
-        (
-            ("serve", "device", "{bundle}", "--plaintext", "--name", "device_0", "{links}", "--wait", "0.5"),
-            "Cannot reach",
-        ),
-        (
-            ("serve", "device", "{bundle}", "--plaintext", "--name", "device_0", "{links}", "--source", "{tmp}"),
-            "There is no image in",
-        ),
-        (("classify", "127.0.0.1:1", "--plaintext", "--timeout", "0.5"), "sample 0: unavailable"),
-        (("classify", "127.0.0.1:1", "--plaintext", "--samples", "a"), "Expected --samples like"),
-        (("certs", "{bundle}", "--out", "{tmp}/certs", "--gateway", "device_9"), "Expected --gateway"),
-        (("cluster", "{bundle}", "--kill", "device_9@1"), "Expected a process out of device_0"),
-        (("cluster", "{bundle}", "--delay", "device_0"), "Expected --delay like"),
-        (("cluster", "none"), "There is no bundle 'none'"),
+        ("serve device {bundle} --plaintext --name device_9 {links}", "--name out of device_0"),
+        ("serve device {bundle} --plaintext --name device_0 {links} --wait 0.5", "Cannot reach"),
+        ("serve device {bundle} --plaintext --name device_0 {links} --source {tmp}", "There is no image in"),
+        ("classify 127.0.0.1:1 --plaintext --timeout 0.5", "sample 0: unavailable"),
+        ("classify 127.0.0.1:1 --plaintext --samples a", "Expected --samples like"),
+        ("certs {bundle} --out {tmp}/certs --gateway device_9", "Expected --gateway"),
+        ("cluster {bundle} --kill device_9@1", "Expected a process out of device_0"),
+        ("cluster {bundle} --delay device_0", "Expected --delay like"),
+        ("cluster none", "There is no bundle 'none'"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_exit_code_2(
-    bundle: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+    bundle: Path, tmp_path: Path, arguments: str, message: str
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        places = {"bundle": bundle, "tmp": tmp_path, "taken": f"127.0.0.1:{taken.getsockname()[1]}"}
-        given: list[str] = []
-        for argument in arguments:
-            if argument == "{links}":
-                given += ["--aggregator", "127.0.0.1:1", "--upper", "127.0.0.1:1"]
-            else:
-                given.append(argument.format(**places))
-        result = ddnn(*given, timeout=60)
+        places: dict[str, Any] = {
+            "bundle": bundle,
+            "tmp": tmp_path,
+            "taken": f"127.0.0.1:{taken.getsockname()[1]}",
+        }
+        places["links"] = "--aggregator 127.0.0.1:1 --upper 127.0.0.1:1"
+        result = ddnn(*arguments.format(**places).split(), timeout=60)
     assert result.returncode == 2, result.stderr
     lines = [line for line in result.stderr.splitlines() if "PLAINTEXT" not in line]
     assert len(lines) == 1, result.stderr
@@ -242,9 +240,9 @@ def test_other_networks_and_strangers_are_told_so(
     assert ddnn("certs", bundle, "--out", certs).returncode == 0
     assert ddnn("certs", bundle, "--out", others).returncode == 0
     _, above = processes.listening("cloud", bundle, "--certs", certs)
-    another = random_network("c")
-    another.bundle.weights[0][:] *= -1
-    changed = another.write(tmp_path / "changed.zip")
+    weights = [-1 * made.bundle.weights[0], *made.bundle.weights[1:]]
+    changed = tmp_path / "changed.zip"
+    write_bundle(replace(made.bundle, weights=weights), changed)
     _, address = processes.listening("aggregator", bundle, "--upper", f"cloud={above}", "--certs", certs)
     device = ("--name", "device_0", "--aggregator", address, "--upper", above)
     for trained, trusted, message in (

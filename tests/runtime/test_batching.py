@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ddnn_tf.runtime.batching import Batcher
-from ddnn_tf.runtime.rpc import Refusal
+from ddnn_tf.runtime.rpc import RefusalError
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -53,8 +53,8 @@ def test_too_many_are_refused_and_what_fails_fails_alone() -> None:
         asked = [asyncio.ensure_future(batcher.submit(one(value))) for value in (1, -1, 2, 3, 4)]
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert isinstance(found[1], RuntimeError)
-        assert [isinstance(each, Refusal) for each in found] == [False, False, False, True, True]
-        assert isinstance(found[3], Refusal)
+        assert [isinstance(each, RefusalError) for each in found] == [False, False, False, True, True]
+        assert isinstance(found[3], RefusalError)
         assert found[3].reason == "overload"
         with pytest.raises(RuntimeError, match="negative"):
             await batcher.submit(one(-2))

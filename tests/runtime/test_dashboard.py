@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 SCREENSHOT = Path(__file__).parents[2] / "build" / "dashboard.png"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1150,1000",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1150,1000",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pytest
 from hierarchy import refused
 
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Task
-from ddnn_tf.runtime.rpc import Caller, Rejected, Server
+from ddnn_tf.runtime.rpc import Caller, RejectedError, Server
 from ddnn_tf.runtime.security import Certificates, create_certificates, is_loopback, server_name
 from ddnn_tf.runtime.telemetry import Metrics
 
@@ -127,7 +127,7 @@ def test_who_is_let_in_and_who_is_not(certs: Path) -> None:
 def test_a_device_cannot_pose_as_the_aggregator(certs: Path) -> None:
     async def test(_: Server, address: str) -> None:
         caller = Caller("client", "aggregator", address, Certificates.read(certs, "client"))
-        with pytest.raises(Rejected, match="not one of 'aggregator'"):
+        with pytest.raises(RejectedError, match="not one of 'aggregator'"):
             await caller.reach(5)
         await caller.close()
 
