@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 	@echo "The run is in runs/demo; read it again with: $(BIN)/ddnn evaluate runs/demo"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -532,10 +532,7 @@ def _telemetry(address: str | None, announce: Callable[[str, Any], None]) -> Any
 
     metrics = Metrics()
     if address is not None:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"Expected --metrics HOST:PORT, but got {address!r}.")
-        announce("metrics", serve_metrics(metrics, host, int(port)))
+        announce("metrics", serve_metrics(metrics, address))
     return metrics
 
 

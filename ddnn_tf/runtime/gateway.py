@@ -22,6 +22,7 @@ from ddnn_tf.runtime.device import delivery, reports
 from ddnn_tf.runtime.envelope import FEATURES, KEY_BYTES, SENSE, GatewayEnd, Request, length_of
 from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.rpc import Caller, Link
+from ddnn_tf.runtime.security import host_and_port, joined
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Gateway", "read_keys"]
@@ -114,20 +115,18 @@ class Gateway:
             OSError: The port is in use.
             ValueError: No address.
         """
-        host, colon, port = address.rpartition(":")
-        if not colon or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"Expected an address host:port, but got {address!r}.")
+        host, port = host_and_port(address)
         try:
-            self._server = await asyncio.start_server(self._connected, host.strip("[]"), int(port))
+            self._server = await asyncio.start_server(self._connected, host, port)
             bound = self._server.sockets[0].getsockname()[1]
             loop = asyncio.get_running_loop()
             self._datagrams, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self), local_addr=(host.strip("[]"), bound)
+                lambda: _Datagrams(self), local_addr=(host, bound)
             )
         except OSError as error:
             await self.stop()
             raise OSError(f"Cannot listen at {address}: {error.strerror or error}.") from None
-        return f"{host}:{bound}"
+        return joined(host, bound)
 
     async def stop(self) -> None:
         """Closes its sockets."""

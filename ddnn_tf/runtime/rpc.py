@@ -25,7 +25,15 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted
-from ddnn_tf.runtime.security import CLIENT, Certificates, has_name, is_loopback, server_name
+from ddnn_tf.runtime.security import (
+    CLIENT,
+    Certificates,
+    has_name,
+    host_and_port,
+    is_loopback,
+    joined,
+    server_name,
+)
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = [
@@ -267,9 +275,7 @@ class Server:
             OSError: The port is in use.
             ValueError: Plaintext on an address that others can reach, or no address.
         """
-        host, colon, port = address.rpartition(":")
-        if not colon or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"Expected an address host:port, but got {address!r}.")
+        host = host_and_port(address)[0]
         if self._certificates is None and not is_loopback(address):
             raise ValueError(
                 f"Expected a loopback address without TLS, but got {address!r}: others could read and forge "
@@ -289,7 +295,7 @@ class Server:
             ) from None
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        return f"{host}:{bound}"
+        return joined(host, bound)
 
     async def stop(self, grace: float) -> None:
         """Takes no new calls, lets those running end within `grace` seconds, and closes."""
@@ -380,12 +386,13 @@ class Caller:
         fingerprint: Of this process's network; empty for clients.
 
     Raises:
-        ValueError: Plaintext to an address that is not loopback.
+        ValueError: No address, or plaintext to one that is not loopback.
     """
 
     def __init__(
         self, name: str, peer: str, address: str, certificates: Certificates | None, fingerprint: str = ""
     ) -> None:
+        host_and_port(address)
         if certificates is None and not is_loopback(address):
             raise ValueError(
                 f"Expected a loopback address without TLS, but got {address!r}: give --certs for others."

@@ -29,7 +29,9 @@ __all__ = [
     "Certificates",
     "create_certificates",
     "has_name",
+    "host_and_port",
     "is_loopback",
+    "joined",
     "server_name",
     "write_keys",
 ]
@@ -114,9 +116,26 @@ def has_name(peer: Mapping[str, Iterable[bytes]], name: str) -> bool:
     return f"ddnn:{name}".encode() in peer.get("x509_subject_alternative_name", ())
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The two parts of `host:port`.
+
+    Raises:
+        ValueError: It has not both.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"Expected an address host:port, but got {address!r}.")
+    return host.strip("[]"), int(port)
+
+
+def joined(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_loopback(address: str) -> bool:
     """Whether `host:port` is of this machine only."""
-    host = address.rpartition(":")[0].strip("[]")
+    host = host_and_port(address)[0]
     if host == "localhost":
         return True
     try:

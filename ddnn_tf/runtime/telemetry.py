@@ -9,6 +9,8 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from ddnn_tf.runtime.security import host_and_port, joined
+
 __all__ = ["Metrics", "log_in_json", "serve_metrics"]
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -41,25 +43,26 @@ class Metrics:
         )
 
 
-def serve_metrics(metrics: Metrics, host: str, port: int) -> str:
+def serve_metrics(metrics: Metrics, address: str) -> str:
     """Serves `/metrics` over HTTP from a thread.
 
     Args:
         metrics: What it serves.
-        host: Where it listens.
-        port: At which port; 0 takes a free one.
+        address: `host:port` to listen at; port 0 takes a free one.
 
     Returns:
         Its URL.
 
     Raises:
         OSError: The port is in use.
+        ValueError: No address.
     """
+    host, port = host_and_port(address)
     try:
-        server, _ = start_http_server(port, host.strip("[]"), registry=metrics.registry)
+        server, _ = start_http_server(port, host, registry=metrics.registry)
     except OSError as error:
-        raise OSError(f"Cannot serve metrics at {host}:{port}: {error.strerror}.") from None
-    return f"http://{host}:{server.server_port}/metrics"
+        raise OSError(f"Cannot serve metrics at {address}: {error.strerror}.") from None
+    return f"http://{joined(host, server.server_port)}/metrics"
 
 
 def log_in_json(name: str, level: str) -> None:

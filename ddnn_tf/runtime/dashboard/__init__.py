@@ -20,7 +20,7 @@ from aiohttp import web
 
 from ddnn_tf.communication import raw_bytes
 from ddnn_tf.runtime.aggregator import Aggregator
-from ddnn_tf.runtime.security import is_loopback
+from ddnn_tf.runtime.security import host_and_port, is_loopback, joined
 
 __all__ = ["Dashboard"]
 
@@ -68,19 +68,18 @@ class Dashboard:
             OSError: The port is in use.
             ValueError: An address that others can reach.
         """
-        host, _, port = address.rpartition(":")
-        if not is_loopback(address) or not port.isdecimal() or int(port) > 65535:
+        host, port = host_and_port(address)
+        if not is_loopback(address):
             raise ValueError(
                 f"Expected --dashboard HOST:PORT on loopback, but got {address!r}: reach it from elsewhere "
                 "through a tunnel, e.g. ssh -L."
             )
-        site = web.TCPSite(self._runner, host.strip("[]"), int(port))
+        site = web.TCPSite(self._runner, host, port)
         try:
             await site.start()
         except OSError as error:
             raise OSError(f"Cannot serve the dashboard at {address}: {error.strerror}.") from None
-        bound = self._runner.addresses[0][1]
-        return f"http://{host}:{bound}/#{self._token}"
+        return f"http://{joined(host, self._runner.addresses[0][1])}/#{self._token}"
 
     async def _file(self, request: web.Request) -> web.Response:
         name, kind = _FILES[request.path]
