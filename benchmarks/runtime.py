@@ -33,9 +33,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.client import Answer, ClassificationError
-from ddnn_tf.runtime.cluster import Cluster, bundle_of, percentiles, stream
-from ddnn_tf.runtime.rpc import Caller
+from ddnn_tf.runtime.cluster import Cluster, bundle_of, stream
+from ddnn_tf.runtime.results import percentiles
 from ddnn_tf.runtime.security import Certificates, create_certificates
 
 _TASK, _ANSWER = 4, 250  # bytes of a question, and of an answer with its report

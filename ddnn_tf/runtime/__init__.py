@@ -7,7 +7,20 @@
 `Client` and `AsyncClient` ask a running hierarchy from Python.
 """
 
+from __future__ import annotations
+
+import importlib
 import os
+from typing import Any
 
 # gRPC's native code writes to stderr of every connection that ends; what matters comes as an exception.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+_CLIENT = ("Answer", "AsyncClient", "ClassificationError", "Client")
+__all__ = [*_CLIENT]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLIENT:
+        return getattr(importlib.import_module("ddnn_tf.runtime.client"), name)
+    raise AttributeError(f"module 'ddnn_tf.runtime' has no attribute {name!r}")

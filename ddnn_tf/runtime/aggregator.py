@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,11 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from ddnn_tf.exits import is_confident, most_confident, normalized_entropy, softmax
+from ddnn_tf.runtime.calls import Caller, RefusalError
 from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Accepted,
     Answer,
@@ -40,27 +43,22 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     TierReport,
     Verdict,
 )
+from ddnn_tf.runtime.links import Outbox
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Outbox, RefusalError
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Aggregator", "DeviceState"]
 
 _DEADLINE = 10.0
 _MISSES = 3
+_AT_A_TIME = 8
+_FORGOTTEN = 5.0
 _ATTACH_WAIT = 2.0
 _MARGIN = 0.02  # seconds of a deadline kept for the way back
 _IN_FLIGHT = 1024
 _FEW = 2
 _LINGER = 0.002
-_UNANSWERED = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.UNKNOWN,
-)
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -71,11 +69,37 @@ class DeviceState:
         stream: Its stream; None while it is not attached.
         missed: Samples in a row for which it came too late.
         preview: Its last image, if it shows one.
+        asked: When it was asked for each ticket that it has not answered yet.
     """
 
     stream: _Attached | None = None
     missed: int = 0
     preview: bytes = b""
+    asked: collections.OrderedDict[int, float] = field(default_factory=collections.OrderedDict)
+
+    def order(self, order: tuple[str, Sense | None]) -> bool:
+        """Tells the device to do something; False if it is not there, or has more to do than it can.
+
+        One that was late again and again is asked for a few samples at a time: its answers to old ones
+        would keep it from ever being in time.
+        """
+        now = time.monotonic()
+        while self.asked and next(iter(self.asked.values())) < now - _FORGOTTEN:
+            self.asked.popitem(last=False)
+        verb, sense = order
+        if verb == "sense" and self.missed >= _MISSES and len(self.asked) >= _AT_A_TIME:
+            return False
+        if self.stream is None or not self.stream.outbox.put(order):
+            return False
+        if verb == "sense" and sense is not None:
+            self.asked[sense.ticket] = now
+        return True
+
+    def answered(self, ticket: int, wait: float) -> None:
+        """Notes that it answered what it was asked; in time, and it is waited for again."""
+        asked = self.asked.pop(ticket, None)
+        if asked is not None and time.monotonic() - asked <= wait:
+            self.missed = 0
 
 
 @dataclass
@@ -111,7 +135,7 @@ class Aggregator:
         uppers: The ways to its edges and the cloud, by name.
         metrics: Its metrics.
         engine: What its section runs on.
-        thresholds: T by tier; None: those of the bundle. They can be set while it runs.
+        thresholds: T by tier in place of the bundle's. They can be set while it runs.
         wait: Seconds to wait for class vectors.
         upper_wait: Seconds to wait for a tier above.
     """
@@ -131,12 +155,12 @@ class Aggregator:
         self._wait, self._upper_wait = wait, upper_wait
         self._local = network.runner("local", engine) if network.has_local else None
         self.thresholds: dict[str, float] = {}
-        for tier, value in (thresholds or network.bundle.thresholds).items():
+        for tier, value in {**network.bundle.thresholds, **(thresholds or {})}.items():
             self.set_threshold(tier, value)
         self.devices = {name: DeviceState() for name in network.topology.device_names}
         self._pending: dict[int, _Pending] = {}
         # No ticket of an earlier life of this process is given again.
-        self._next = secrets.randbits(31) << 32
+        self._next = secrets.randbits(62)
         self._in_flight = 0
         self._someone = asyncio.Event()  # set while a device is attached
         self._is_edge_decisive = len(network.topology.edges) == 1
@@ -175,6 +199,7 @@ class Aggregator:
         else:
             state.stream.replaced.set()
         state.stream, state.missed = stream, 0
+        state.asked.clear()
         self._someone.set()
         return stream
 
@@ -198,9 +223,10 @@ class Aggregator:
         self.answers["samples"] += 1
         try:
             answer = await self._classify(task, min(remaining or _DEADLINE, 60.0), start)
-        except RefusalError as refusal:
+        except BaseException as error:
             self.answers["errors"] += 1
-            self.metrics.samples.labels(refusal.reason).inc()
+            reason = error.reason if isinstance(error, RefusalError) else type(error).__name__
+            self.metrics.samples.labels(reason).inc()
             raise
         finally:
             self._in_flight -= 1
@@ -216,11 +242,12 @@ class Aggregator:
         if not self._someone.is_set():
             # After a restart the devices come back within seconds.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._someone.wait(), min(_ATTACH_WAIT, remaining / 2))
+                await asyncio.wait_for(self._someone.wait(), min(_ATTACH_WAIT, remaining / 4))
         if self._local is None:
             devices = [name for name, state in self.devices.items() if state.stream is not None]
         else:
-            vectors = await self._sense(ticket, task.sample, min(self._wait, remaining / 2))
+            left = remaining - (time.perf_counter() - start)
+            vectors = await self._sense(ticket, task.sample, min(self._wait, left / 2))
             if vectors:
                 tiers.append(self._decide_locally(vectors, start))
                 links = dict.fromkeys(map("{} -> local".format, vectors), self.network.class_vector.size)
@@ -256,23 +283,22 @@ class Aggregator:
             timer.cancel()
             del self._pending[ticket]
         for name in pending.waited_for:
-            self.devices[name].missed += 1
+            if self.devices[name].asked.get(ticket) is not None:
+                self.devices[name].missed += 1
         for name in self.devices:
             if name not in pending.vectors:
                 self.metrics.missing.labels(name).inc()
         return {name: pending.vectors[name] for name in self.devices if name in pending.vectors}
 
     def _order(self, devices: Sequence[str], verb: str, ticket: int, sample: int) -> list[str]:
-        """Orders something of devices; gives those that could not be told."""
+        """Orders something of devices; gives those that are not told."""
         order = (verb, Sense(ticket=ticket, sample=sample))
-        streams = {name: self.devices[name].stream for name in devices}
-        return [name for name, stream in streams.items() if stream is None or not stream.outbox.put(order)]
+        return [name for name in devices if not self.devices[name].order(order)]
 
     def ask_for_images(self) -> None:
         """Asks every device for its last image, for the dashboard."""
         for state in self.devices.values():
-            if state.stream is not None:
-                state.stream.outbox.put(("preview", None))
+            state.order(("preview", None))
 
     def _decide_locally(self, vectors: Mapping[str, NDArray[np.float32]], start: float) -> _Tier:
         assert self._local is not None
@@ -313,10 +339,12 @@ class Aggregator:
         if self._is_edge_decisive:
             for report in given[0].exits:
                 tiers.append(self._reported(report))
-            self.answers_above["cloud"] = not given[0].degraded
+            if given[0].degraded or len(given[0].exits) > 1:
+                self.answers_above["cloud"] = not given[0].degraded
             return given[0].reason if given[0].degraded else ""
         links.update({f"{report.name} -> local": len(report.logits) for report in reports})
-        surest = most_confident([softmax(self._logits(report)) for report in reports])[0]
+        codec = self.network.class_vector
+        surest = most_confident([softmax(codec.decode(report.logits)) for report in reports])[0]
         members = [device for report in reports for device in report.senders]
         tiers.append(_tier("edge", surest, members, time.perf_counter() - begin))
         if is_confident(tiers[-1].entropy, limit):
@@ -327,9 +355,10 @@ class Aggregator:
             asyncio.ensure_future(self._ask(name, Question(ticket=ticket), left, "Upper/Forward"))
             for name in edges
         ]
-        reason = await self._ask_cloud(ticket, edges, left, tiers, links)
-        await asyncio.gather(*forwarding)
-        return reason
+        try:
+            return await self._ask_cloud(ticket, edges, left, tiers, links)
+        finally:
+            await asyncio.gather(*forwarding, return_exceptions=True)
 
     async def _ask_cloud(
         self, ticket: int, senders: list[str], left: float, tiers: list[_Tier], links: dict[str, int]
@@ -348,24 +377,30 @@ class Aggregator:
         kind = Verdict if path == "Upper/Decide" else Accepted
         try:
             answer = await self._uppers[name].call(path, question, kind, left)
+            if kind is Verdict:
+                self._check(name, answer)
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _UNANSWERED:
-                raise
-            self.answers_above[name] = False
-            return f"{name}: {error.code().name.lower()}"
-        self.answers_above[name] = True
-        return answer
+            problem = error.code().name.lower()
+        except (ValueError, DecodeError) as error:
+            problem = f"no verdict: {error}"
+        else:
+            self.answers_above[name] = True
+            return answer
+        self.answers_above[name] = False
+        _log.warning("no answer from above", extra={"fields": {"peer": name, "problem": problem}})
+        return f"{name}: {problem}"
 
-    def _logits(self, report: ExitReport) -> NDArray[np.float32]:
-        try:
-            return self.network.class_vector.decode(report.logits)
-        except ValueError as error:
-            raise RefusalError(
-                grpc.StatusCode.UNAVAILABLE, "shape", f"{report.name} sent no logits: {error}"
-            ) from None
+    def _check(self, name: str, verdict: Verdict) -> None:
+        """Raises ValueError for a verdict that the tier could not have given."""
+        expected = [name, "cloud"] if name != "cloud" else [name]
+        found = [report.name for report in verdict.exits]
+        if not found or found != expected[: len(found)]:
+            raise ValueError(f"exits {found}")
+        for report in verdict.exits:
+            self.network.class_vector.decode(report.logits)
 
     def _reported(self, report: ExitReport) -> _Tier:
-        probabilities = softmax(self._logits(report))[0]
+        probabilities = softmax(self.network.class_vector.decode(report.logits))[0]
         tier = report.name.split("_")[0]
         return _tier(tier, probabilities, list(report.senders), report.seconds)
 
@@ -427,7 +462,7 @@ class Aggregator:
                 values = self.network.class_vector.decode(vector.content)
             except ValueError as error:
                 raise RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
-        state.missed = 0
+        state.answered(vector.ticket, self._wait)
         pending = self._pending.get(vector.ticket)
         if pending is None:
             self.metrics.late.inc()
@@ -439,6 +474,13 @@ class Aggregator:
         if values is not None:
             pending.vectors[name] = values
         pending.settle(name)
+
+    def is_wanted(self, name: str, ticket: int) -> bool:
+        """Whether a device need still be asked for a ticket: it may have been decided meanwhile."""
+        if ticket in self._pending:
+            return True
+        self.devices[name].asked.pop(ticket, None)
+        return False
 
     def detach(self, name: str, stream: _Attached) -> None:
         """A device's stream has ended; what was waited for of it is not."""
@@ -464,8 +506,9 @@ class _Attached:
         self._aggregator.receive(self._name, message)
 
     def pack(self, items: list[Any]) -> Orders:
+        senses = [order for verb, order in items if verb == "sense"]
         return Orders(
-            sense=[order for verb, order in items if verb == "sense"],
+            sense=[sense for sense in senses if self._aggregator.is_wanted(self._name, sense.ticket)],
             offload=[order for verb, order in items if verb == "offload"],
             preview=any(verb == "preview" for verb, _ in items),
         )

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.runtime.rpc import RefusalError
+from ddnn_tf.runtime.calls import RefusalError
 
 __all__ = ["Batcher"]
 

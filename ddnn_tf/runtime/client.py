@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ddnn_tf.runtime import ddnn_v1_pb2 as messages
-from ddnn_tf.runtime.rpc import Caller
+from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.security import CLIENT, Certificates
 
 __all__ = ["Answer", "AsyncClient", "ClassificationError", "Client"]

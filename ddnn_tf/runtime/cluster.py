@@ -15,35 +15,31 @@ import collections
 import contextlib
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
 import ddnn_tf
-from ddnn_tf.communication import bytes_per_link, bytes_per_sample, raw_bytes
 from ddnn_tf.datasets.files import cache_directory
 from ddnn_tf.runtime.client import Answer, AsyncClient, ClassificationError
 from ddnn_tf.runtime.faults import Fault, Proxy
 from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.process import SUPERVISED
+from ddnn_tf.runtime.results import ClusterResult
 from ddnn_tf.runtime.security import CLIENT, Certificates, create_certificates
-from ddnn_tf.topology import Topology
 
-__all__ = ["Cluster", "ClusterOptions", "ClusterResult", "bundle_of", "run_cluster", "show", "stream"]
+__all__ = ["Cluster", "ClusterOptions", "bundle_of", "run_cluster", "stream"]
 
 _START = 120.0  # seconds for a process to start on a busy machine
 _PATIENCE = 3600.0  # seconds that a process waits for peers that a fault has taken away
 _END = 10.0
-_PERCENTILES = (50, 90, 99)
 
 
 @dataclass(frozen=True)
@@ -81,9 +77,9 @@ class _Process:
     log: Path
     handle: asyncio.subprocess.Process | None = None
     address: str = ""
-    events: dict[str, asyncio.Event] = field(default_factory=lambda: collections.defaultdict(asyncio.Event))
+    events: dict[str, asyncio.Event] = field(default_factory=dict)  # of its present life
     wire: dict[str, list[int]] = field(default_factory=dict)
-    reader: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Cluster:
@@ -205,11 +201,11 @@ class Cluster:
     async def kill(self, name: str) -> None:
         """Kills a process at once, as a power cut does."""
         self.check(name)
-        if self.is_alive(name):
-            handle = self._processes[name].handle
-            assert handle is not None
-            handle.kill()
-            await handle.wait()
+        process = self._processes[name]
+        async with process.lock:
+            if self.is_alive(name) and process.handle is not None:
+                process.handle.kill()
+                await process.handle.wait()
 
     async def revive(self, name: str, *, wait: bool = False) -> None:
         """Starts a killed process again, where it was.
@@ -219,9 +215,9 @@ class Cluster:
             wait: Until it is ready, its peers reached.
         """
         self.check(name)
-        if self.is_alive(name):
-            return
-        await self._spawn(name)
+        async with self._processes[name].lock:
+            if not self.is_alive(name):
+                await self._spawn(name)
         if wait:
             await self._event(name, "ready")
 
@@ -271,7 +267,7 @@ class Cluster:
     async def _aggregator(self) -> list[str]:
         uppers = (*self.network.topology.edge_names, "cloud")
         ways = [f"{name}={await self._way('aggregator', name)}" for name in uppers]
-        arguments = ["aggregator", "--device-wait", str(self._device_wait), "--supervised"]
+        arguments = ["aggregator", "--device-wait", str(self._device_wait)]
         for way in ways:
             arguments += ["--upper", way]
         for tier, value in self._thresholds.items():
@@ -312,7 +308,7 @@ class Cluster:
 
     async def _spawn(self, name: str) -> None:
         process = self._processes[name]
-        process.events.clear()
+        process.events = collections.defaultdict(asyncio.Event)
         verb, *rest = process.arguments
         command = [sys.executable, "-m", "ddnn_tf.cli", "serve", verb, self._bundle, *rest, "--json"]
         command += ["--plaintext"] if self._plaintext else ["--certs", str(self._certs)]
@@ -321,18 +317,28 @@ class Cluster:
             command += ["--listen", process.address]
         with open(process.log, "ab") as log:
             process.handle = await asyncio.create_subprocess_exec(
-                *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+                *command,
+                # Its standard input ends with this process, however that ends, and so does it then.
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, SUPERVISED: "1"},
             )
-        process.reader = asyncio.ensure_future(self._listen(name, process, process.handle))
-        self._tasks.add(process.reader)
-        process.reader.add_done_callback(self._tasks.discard)
+        reader = asyncio.ensure_future(self._listen(process, process.handle, process.events))
+        self._tasks.add(reader)
+        reader.add_done_callback(self._tasks.discard)
 
-    async def _listen(self, name: str, process: _Process, handle: asyncio.subprocess.Process) -> None:
+    async def _listen(
+        self, process: _Process, handle: asyncio.subprocess.Process, events: dict[str, asyncio.Event]
+    ) -> None:
         """Takes what a process says on stdout, until it ends."""
         assert handle.stdout is not None
         while line := await handle.stdout.readline():
-            said = json.loads(line)
-            event = said["event"]
+            try:
+                said = json.loads(line)
+                event = str(said["event"])
+            except (ValueError, KeyError, TypeError):
+                continue  # some library has printed something
             if event == "listening":
                 process.address = said["address"]
             elif event == "dashboard":
@@ -343,9 +349,9 @@ class Cluster:
                 await self.kill(said["device"])
             elif event == "revive":
                 await self.revive(said["device"])
-            process.events[event].set()
+            events[event].set()
         await handle.wait()
-        process.events["ended"].set()
+        events["ended"].set()
 
     async def _event(self, name: str, event: str) -> None:
         """Waits until a process has said something.
@@ -354,11 +360,12 @@ class Cluster:
             ChildProcessError: It ended instead, or takes too long.
         """
         process = self._processes[name]
-        waits = [asyncio.ensure_future(process.events[each].wait()) for each in (event, "ended")]
+        events = process.events
+        waits = [asyncio.ensure_future(events[each].wait()) for each in (event, "ended")]
         done, pending = await asyncio.wait(waits, timeout=_START, return_when=asyncio.FIRST_COMPLETED)
         for one in pending:
             one.cancel()
-        if not process.events[event].is_set():
+        if not events[event].is_set():
             lines = process.log.read_text(errors="replace").splitlines()
             reason = "it ended" if done else f"it is not {event} after {_START:g} s"
             raise ChildProcessError(f"{name} did not start: {lines[-1] if lines else reason}")
@@ -374,111 +381,6 @@ class Cluster:
             await handle.wait()
 
 
-@dataclass
-class ClusterResult:
-    """What a stream of samples came to.
-
-    Attributes:
-        topology: The hierarchy.
-        submitted: Samples.
-        answered: Samples with an answer.
-        errors: Samples without, by gRPC status.
-        duplicates: Answers beyond one a sample.
-        degraded: Answers of a lower exit for want of a higher one.
-        right: Answers that are right.
-        exits: Answers by exit.
-        payload: Payload bytes by link, of all answers.
-        wire: Bytes over each link, up and down, all in all; empty where the system does not count them.
-        latencies: Seconds of each answer, as the client sees it.
-        by_tier: Seconds of each answer at each tier.
-        seconds: From the first to the last.
-    """
-
-    topology: Topology
-    submitted: int = 0
-    answered: int = 0
-    errors: collections.Counter[str] = field(default_factory=collections.Counter)
-    duplicates: int = 0
-    degraded: int = 0
-    right: int = 0
-    exits: collections.Counter[str] = field(default_factory=collections.Counter)
-    payload: collections.Counter[str] = field(default_factory=collections.Counter)
-    wire: dict[str, tuple[int, int]] = field(default_factory=dict)
-    latencies: list[float] = field(default_factory=list)
-    by_tier: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
-    seconds: float = 0.0
-    _tickets: set[int] = field(default_factory=set)
-
-    def add(self, answer: Answer, label: int | None, seconds: float) -> None:
-        """Counts an answer."""
-        self.answered += 1
-        self.duplicates += answer.ticket in self._tickets
-        self._tickets.add(answer.ticket)
-        self.degraded += answer.degraded
-        self.right += answer.label == label
-        self.exits[answer.exit] += 1
-        self.payload.update(answer.payload_bytes)
-        self.latencies.append(seconds)
-        for tier, value in answer.seconds.items():
-            self.by_tier[tier].append(value)
-
-    @property
-    def exit_shares(self) -> dict[str, float]:
-        """Share of the answers by tier."""
-        return {tier: self.exits[tier] / max(1, self.answered) for tier in self.topology.exit_tiers}
-
-    def expected_bytes(self) -> dict[str, float]:
-        """What Eq. (1) and its generalisation say for these exit shares, bytes per sample and link."""
-        if not self.answered:
-            return {}
-        return bytes_per_link(self.topology, list(self.exit_shares.values()))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; bytes per sample are per device too, as in Eq. (1), times in milliseconds."""
-        answered, devices = max(1, self.answered), self.topology.devices.count
-        shares = self.exit_shares
-        links = {link: size / answered for link, size in self.payload.items()}
-        wire = {link: up / answered for link, (up, _) in self.wire.items() if link in self._links()}
-        return {
-            "submitted": self.submitted,
-            "answered": self.answered,
-            "errors": sum(self.errors.values()),
-            "errors_by_status": dict(self.errors),
-            "duplicates": self.duplicates,
-            "degraded": self.degraded,
-            "accuracy": self.right / answered,
-            "exit_shares": shares,
-            "payload_bytes_per_sample": sum(links.values()) / devices,
-            "equation_1_bytes_per_sample": (
-                bytes_per_sample(self.topology, list(shares.values())) if self.answered else None
-            ),
-            "wire_bytes_per_sample": sum(wire.values()) / devices if wire else None,
-            "wire_bytes_down_per_sample": (
-                sum(down for _, down in self.wire.values()) / answered / devices if wire else None
-            ),
-            "raw_bytes_per_sample": raw_bytes(self.topology),
-            "payload_bytes_per_link": links,
-            "equation_1_bytes_per_link": self.expected_bytes(),
-            "wire_bytes_per_link": wire,
-            "latency_ms": percentiles(self.latencies),
-            "tier_latency_ms": {tier: percentiles(values) for tier, values in self.by_tier.items()},
-            "throughput": self.answered / self.seconds if self.seconds else 0.0,
-            "seconds": self.seconds,
-        }
-
-    def _links(self) -> set[str]:
-        """Links that carry payloads, rather than questions."""
-        return set(bytes_per_link(self.topology, [1.0, *[0.0] * (len(self.topology.exit_tiers) - 1)]))
-
-
-def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Milliseconds at some percentiles."""
-    if not seconds:
-        return {}
-    values = np.percentile(np.array(seconds) * 1000, _PERCENTILES)
-    return {f"p{rank}": float(value) for rank, value in zip(_PERCENTILES, values, strict=True)}
-
-
 async def stream(
     cluster: Cluster,
     labels: Sequence[int],
@@ -489,6 +391,7 @@ async def stream(
     faults: Sequence[Fault] = (),
     hear: Callable[[int, Answer | ClassificationError], None] = lambda *_: None,
     forever: bool = False,
+    result: ClusterResult | None = None,
 ) -> ClusterResult:
     """Classifies samples, some at a time, each once.
 
@@ -501,8 +404,9 @@ async def stream(
         faults: What happens meanwhile.
         hear: Is told each submission's number and outcome.
         forever: Starts over until cancelled.
+        result: Where to count; None: a new one.
     """
-    result = ClusterResult(cluster.network.topology)
+    result = result or ClusterResult(cluster.network.topology)
     numbers = iter(range(count))
     to_come, one_at_a_time = collections.deque(faults), asyncio.Lock()
     start = time.perf_counter()
@@ -574,25 +478,55 @@ async def run_cluster(
     if data.digest() != cluster.network.bundle.data_sha256:
         raise ValueError(f"The data set '{data.name}' is not the one that the network was trained on.")
     labels = data.targets("test").tolist()
+    count = options.samples or len(labels)
+    late = [fault for fault in faults if fault.at >= count and not fault.is_end]
+    if late and not options.keep:
+        raise ValueError(
+            f"Expected faults before sample {count}, but got one at {late[0].at}: give more --samples."
+        )
     hint(f"Starting {len(cluster.names)} processes ...")
     async with cluster:
         if cluster.page:
             hint(f"The dashboard is at {cluster.page}")
         before = await cluster.wire_bytes()
-        result = await stream(
-            cluster,
-            labels,
-            options.samples or len(labels),
-            concurrency=options.concurrency,
-            timeout=options.timeout,
-            faults=faults,
-            forever=options.keep,
+        result = ClusterResult(cluster.network.topology)
+        flow = asyncio.ensure_future(
+            stream(
+                cluster,
+                labels,
+                count,
+                concurrency=options.concurrency,
+                timeout=options.timeout,
+                faults=faults,
+                forever=options.keep,
+                result=result,
+            )
         )
+        with _ended_by_signals(flow):
+            try:
+                await flow
+            except asyncio.CancelledError:
+                if not options.keep:
+                    raise
         after = await cluster.wire_bytes()
         for link, (up, down) in after.items():
             first = before.get(link, (0, 0))
             result.wire[link] = (max(0, up - first[0]), max(0, down - first[1]))
         return result
+
+
+@contextlib.contextmanager
+def _ended_by_signals(flow: asyncio.Future[Any]) -> Iterator[None]:
+    """SIGINT and SIGTERM cancel the stream, so that its processes are ended in order."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, flow.cancel)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
 
 
 def bundle_of(run: str | Path, engine: str, hint: Callable[[str], None]) -> Path:
@@ -619,45 +553,3 @@ def bundle_of(run: str | Path, engine: str, hint: Callable[[str], None]) -> Path
         bundle.parent.mkdir(parents=True, exist_ok=True)
         export_run(place, bundle, targets=targets)
     return bundle
-
-
-def show(result: ClusterResult) -> None:
-    """Prints a result as tables."""
-    found = result.to_dict()
-    console = Console()
-    table = Table(title=f"{found['submitted']} samples", title_justify="left")
-    table.add_column("outcome")
-    table.add_column("", justify="right")
-    rows = {
-        "answered": found["answered"],
-        "errors": found["errors"],
-        "degraded": found["degraded"],
-        "accuracy": f"{found['accuracy']:.1%}",
-        **{f"left at {tier}": f"{share:.1%}" for tier, share in found["exit_shares"].items()},
-        "throughput": f"{found['throughput']:.0f} samples/s",
-        **{f"latency {rank}": f"{value:.1f} ms" for rank, value in found["latency_ms"].items()},
-    }
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    console.print(table)
-    links = Table(title="Bytes per sample, up", title_justify="left")
-    for column in ("link", "payload", "Eq. (1)", "on the wire"):
-        links.add_column(column, justify="left" if column == "link" else "right")
-    for link, expected in found["equation_1_bytes_per_link"].items():
-        wire = found["wire_bytes_per_link"].get(link)
-        links.add_row(
-            link,
-            f"{found['payload_bytes_per_link'].get(link, 0):.1f}",
-            f"{expected:.1f}",
-            "" if wire is None else f"{wire:.0f}",
-        )
-    links.add_section()
-    total = found["wire_bytes_per_sample"]
-    links.add_row(
-        "a device, on average",
-        f"{found['payload_bytes_per_sample']:.1f}",
-        "" if found["equation_1_bytes_per_sample"] is None else f"{found['equation_1_bytes_per_sample']:.1f}",
-        "" if total is None else f"{total:.0f}",
-    )
-    links.add_row("raw image", str(found["raw_bytes_per_sample"]))
-    console.print(links)

@@ -43,6 +43,8 @@ _Aggregator = Annotated[
     str, typer.Option("--aggregator", help="Where the aggregator listens.", metavar="HOST:PORT")
 ]
 
+_MOST_SAMPLES = 1_000_000
+
 serve = typer.Typer(
     help="Run one process of a deployment until it is told to end (Ctrl-C, SIGTERM).", no_args_is_help=True
 )
@@ -144,15 +146,17 @@ def device(
         raise ValueError(f"Expected --name out of {known}, but got {name!r}.")
     sensor: Sensor
     if source == "data":
-        number = network.topology.device_names.index(name)
-        sensor = DatasetSensor(network.bundle.source.load(), number)
+        data = network.bundle.source.load()
+        if data.digest() != network.bundle.data_sha256:
+            raise ValueError(f"The data set '{data.name}' is not the one that the network was trained on.")
+        sensor = DatasetSensor(data, network.topology.device_names.index(name))
     elif source == "push":
         sensor = PushedSensor()
     else:
         sensor = DirectorySensor(source, network.topology.devices.image_shape)
     announce = _announcing(name, as_json)
     telemetry = _telemetry(metrics, announce)
-    _until_told(
+    asyncio.run(
         serve_device(
             name, network, sensor, aggregator, upper, place, telemetry, announce,
             engine=engine, shows_images=show,
@@ -179,9 +183,6 @@ def aggregator(
     dashboard: Annotated[
         str | None, typer.Option("--dashboard", help="Serve the live page there.", metavar="HOST:PORT")
     ] = None,
-    supervised: Annotated[
-        bool, typer.Option("--supervised", help="Tell on stdout which devices the page fails and revives.")
-    ] = False,
     listen: _Listen = "127.0.0.1:0",
     certs: _Certs = None,
     plaintext: _Plaintext = False,
@@ -198,8 +199,8 @@ def aggregator(
         ddnn serve aggregator bundle.zip --listen 10.0.0.2:7000 --upper cloud=10.0.0.3:7001 --certs certs
     """
     from ddnn_tf.runtime.aggregator import Aggregator
-    from ddnn_tf.runtime.process import serve_aggregator
-    from ddnn_tf.runtime.rpc import Caller
+    from ddnn_tf.runtime.calls import Caller
+    from ddnn_tf.runtime.process import SUPERVISED, serve_aggregator
 
     place = _place("aggregator", listen, certs, plaintext, wait, log)
     network = Network.read(bundle)
@@ -207,7 +208,7 @@ def aggregator(
     missing = {*network.topology.edge_names, "cloud"} - set(addresses)
     if missing:
         raise ValueError(f"Expected --upper NAME=HOST:PORT for {sorted(missing)[0]}, but got none.")
-    announce = _announcing("aggregator", as_json or supervised)
+    announce = _announcing("aggregator", as_json)
     telemetry = _telemetry(metrics, announce)
     given = _pairs(threshold or [], "--threshold", network.topology.exit_tiers[:-1])
     thresholds = {**network.bundle.thresholds, **{tier: _number(value) for tier, value in given.items()}}
@@ -226,12 +227,14 @@ def aggregator(
             return
         from ddnn_tf.runtime.dashboard import Dashboard
 
-        supervisor = (lambda verb, name: _say({"event": verb, "device": name})) if supervised else None
+        # In a local cluster the process that started this one fails and revives devices.
+        is_supervised = SUPERVISED in os.environ
+        supervisor = (lambda verb, name: _say({"event": verb, "device": name})) if is_supervised else None
         async with Dashboard(tier, supervisor) as page:
             announce("dashboard", await page.start(dashboard))
             await serve_aggregator(tier, uppers, place, announce)
 
-    _until_told(run())
+    asyncio.run(run())
 
 
 @serve.command()
@@ -257,6 +260,8 @@ def edge(
 
         ddnn serve edge bundle.zip --name edge_1 --cloud 10.0.0.4:7001 --listen 10.0.0.3:7001 --certs certs
     """
+    if name == "cloud":
+        raise ValueError("Expected --name to be an edge, but got 'cloud': use `ddnn serve cloud`.")
     _upper(bundle, name, cloud, feature_wait, listen, certs, plaintext, engine, wait, metrics, log, as_json)
 
 
@@ -326,7 +331,7 @@ def gateway(
             raise ValueError(f"Expected --upper {network.upper_of(name)}=HOST:PORT for {name}, but got none.")
     announce = _announcing("gateway", as_json)
     telemetry = _telemetry(metrics, announce)
-    _until_told(serve_gateway(network, known, aggregator, uppers, place, telemetry, announce))
+    asyncio.run(serve_gateway(network, known, aggregator, uppers, place, telemetry, announce))
 
 
 def _upper(
@@ -349,7 +354,7 @@ def _upper(
     network = Network.read(bundle)
     announce = _announcing(name, as_json)
     telemetry = _telemetry(metrics, announce)
-    _until_told(
+    asyncio.run(
         serve_upper(
             name, network, cloud, place, telemetry, announce, engine=engine, features_wait=feature_wait
         )
@@ -379,16 +384,19 @@ def classify(
 
     numbers = _numbers(samples)
     found: list[dict[str, Any]] = []
+    failed = ""
     with Client(address, certificates=_certificates(CLIENT, certs, plaintext)) as client:
         for number in numbers:
             try:
                 found.append({"sample": number, **asdict(client.classify(number, timeout=timeout))})
             except ClassificationError as error:
-                raise ConnectionError(f"sample {number}: {error.code}: {error}") from None
+                failed = failed or f"sample {number}: {error.code}: {error}"
+                found.append({"sample": number, "error": error.code})
     if as_json:
         print(json.dumps(found, indent=2))
-        return
-    for one in found:
+    for one in found if not as_json else ():
+        if "error" in one:
+            continue
         entropies = ", ".join(f"{tier} {value:.3f}" for tier, value in one["entropies"].items())
         last = one["devices"][one["exit"]]
         size = sum(one["payload_bytes"].values())
@@ -397,6 +405,8 @@ def classify(
             f"{one['exit']} exit{' (degraded)' if one['degraded'] else ''}; entropy {entropies}; "
             f"{', '.join(last)}; {size} bytes; {1000 * one['total_seconds']:.1f} ms"
         )
+    if failed:
+        raise ConnectionError(failed)
 
 
 def cluster(
@@ -473,11 +483,14 @@ def cluster(
     )  # fmt: skip
     if plaintext:
         _warn_of_plaintext()
-    found = asyncio.run(run_cluster(run, options, faults, _hint(as_json)))
+    try:
+        found = asyncio.run(run_cluster(run, options, faults, _hint(as_json)))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
     else:
-        from ddnn_tf.runtime.cluster import show
+        from ddnn_tf.runtime.results import show
 
         show(found)
 
@@ -557,11 +570,6 @@ def _say(line: Mapping[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
-def _until_told(work: Any) -> None:
-    """Runs a process to its end."""
-    asyncio.run(work)
-
-
 def _pairs(given: list[str], option: str, names: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for pair in given:
@@ -586,5 +594,9 @@ def _numbers(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ValueError(f"Expected --samples like 3 or 0-9 or 1,5,7-9, but got {text!r}.")
-        found += range(int(first), int(last if dash else first) + 1)
+        numbers = range(int(first), int(last if dash else first) + 1)
+        if not numbers or len(found) + len(numbers) > _MOST_SAMPLES:
+            known = f"1 to {_MOST_SAMPLES} samples, from low to high"
+            raise ValueError(f"Expected --samples to name {known}, but got {text!r}.")
+        found += numbers
     return found

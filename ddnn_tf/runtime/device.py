@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 from collections.abc import Callable
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnn_tf.runtime.calls import Caller, RefusalError
 from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Accepted,
     Delivery,
@@ -26,15 +28,17 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Reports,
     Sense,
 )
+from ddnn_tf.runtime.links import Link
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Link, RefusalError
 from ddnn_tf.runtime.sensors import PushedSensor, Sensor
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Device", "delivery", "reports"]
 
 _KEPT = 4096
+_log = logging.getLogger(__name__)
 _PUSH_WAIT = 5.0
+_WAITING = 1024  # samples whose images a client has not pushed yet
 
 
 class Device:
@@ -76,6 +80,11 @@ class Device:
         """Its streams to the aggregator and to the tier above."""
         return self._aggregator, self._upper
 
+    def close(self) -> None:
+        """Waits for no more images."""
+        for task in list(self._tasks):
+            task.cancel()
+
     async def push(self, _: str, image: Image, __: float | None) -> Accepted:
         """Takes an image that a client pushes.
 
@@ -116,9 +125,15 @@ class Device:
             then(sense.ticket, image)
             return
         sensor = self._sensor
+        if len(self._tasks) >= _WAITING:
+            then(sense.ticket, None)
+            return
 
         async def later() -> None:
-            then(sense.ticket, await sensor.wait(sense.sample, _PUSH_WAIT))
+            try:
+                then(sense.ticket, await sensor.wait(sense.sample, _PUSH_WAIT))
+            except Exception:
+                _log.exception("a sample could not be dealt with")
 
         task = asyncio.ensure_future(later())
         self._tasks.add(task)

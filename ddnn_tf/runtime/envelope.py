@@ -20,6 +20,9 @@ of each side; its keys are K = HMAC(key, "ddnn envelope 1" + device nonce + gate
     request   gateway -> device, counter 1, 2, ..., under "down": 1 byte verb (1 class vector, 2 features,
               3 neither: a sign of life), 3 bytes 0, number for the frame (4 bytes), sample (4 bytes)
 
+The gateway answers the first frame of a session with a sign of life, and sends one every ten seconds; a
+device answers with an empty frame. One that has heard nothing for long begins anew with a hello.
+
 A counter is good once: those that a lossy network brings late are taken within a window of 64. A hello
 that is sent again by somebody else starts no session, because only the device can go on with it. What is
 sent can be read by others; it cannot be forged, changed or repeated.
@@ -35,8 +38,10 @@ import hmac
 import secrets
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
+    "ALIVE",
     "FEATURES",
     "KEY_BYTES",
     "LARGEST",
@@ -44,6 +49,7 @@ __all__ = [
     "SENSE",
     "DeviceEnd",
     "GatewayEnd",
+    "Received",
     "Request",
     "length_of",
 ]
@@ -56,7 +62,7 @@ _HEADER = struct.Struct("<2sBBHHQ")
 _REQUEST = struct.Struct("<BxxxII")
 _MAGIC, _VERSION = b"DG", 1
 _TAG, _NONCE, _WINDOW = 16, 16, 64
-_PENDING = 4
+_PENDING = 64
 OVERHEAD = _HEADER.size + _TAG
 """Bytes of an envelope beside its body."""
 LARGEST = 0xFFFF
@@ -76,6 +82,20 @@ class Request:
     verb: int
     number: int
     sample: int
+
+
+class Received(NamedTuple):
+    """What a gateway makes of an envelope.
+
+    Attributes:
+        frame: The frame in it, or nothing.
+        reply: What to answer at once, or nothing.
+        is_proof: Whether only the device can have sent it now; a hello can be repeated by others.
+    """
+
+    frame: bytes
+    reply: bytes
+    is_proof: bool
 
 
 class _Session:
@@ -131,11 +151,8 @@ class GatewayEnd:
         """Forgets the session."""
         self._session = None
 
-    def receive(self, content: bytes) -> tuple[bytes, bytes]:
+    def receive(self, content: bytes) -> Received:
         """Takes an envelope of the device.
-
-        Returns:
-            A frame (or nothing), and what to answer at once (or nothing).
 
         Raises:
             ValueError: Malformed, not of this device, forged, or a replay.
@@ -146,15 +163,16 @@ class GatewayEnd:
         if kind == HELLO:
             if len(body) != _NONCE or counter or not _is_genuine(self._key, content):
                 raise ValueError("The hello is forged or malformed.")
-            return b"", self._welcome(body)
+            return Received(b"", self._welcome(body), is_proof=False)
         if kind != FRAME:
             raise ValueError(f"Expected a hello or a frame, but got kind {kind}.")
         session = self._session
         if session is None or not session.open(content):
             session = self._begun(content)
         session.take(counter)
-        self._session = session
-        return body, b""
+        is_new, self._session = session is not self._session, session
+        reply = self.request(Request(ALIVE, 0, 0)) if is_new else b""
+        return Received(body, reply, is_proof=True)
 
     def request(self, request: Request) -> bytes:
         """The envelope that asks a device for something.
@@ -202,8 +220,9 @@ class DeviceEnd:
         return self._session is not None
 
     def hello(self) -> bytes:
-        """Begins a new session."""
-        self._nonce, self._session = secrets.token_bytes(_NONCE), None
+        """Begins a new session; said again before the welcome, it is the same hello."""
+        if self._session is not None or not self._nonce:
+            self._nonce, self._session = secrets.token_bytes(_NONCE), None
         return _seal(self._key, HELLO, self._device, 0, self._nonce)
 
     def receive(self, content: bytes) -> Request | None:

@@ -35,6 +35,11 @@ class Fault:
     at: int
     seconds: float = 0.0
 
+    @property
+    def is_end(self) -> bool:
+        """Whether it ends a fault rather than begins one."""
+        return self.kind == "mend" or (self.kind == "delay" and not self.seconds)
+
 
 def read_faults(
     kill: Sequence[str], revive: Sequence[str], partition: Sequence[str], delay: Sequence[str]
@@ -132,9 +137,12 @@ class Proxy:
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
 
         async def read() -> None:
-            while content := await reader.read(_CHUNK):
-                await self._flows.wait()
-                await line.put((loop.time() + self.delay, content))
+            try:
+                while content := await reader.read(_CHUNK):
+                    await self._flows.wait()
+                    await line.put((loop.time() + self.delay, content))
+            except OSError:
+                pass  # reset, as by a process that was killed: what came before still goes through
             await line.put((0.0, b""))
 
         reading = asyncio.ensure_future(read())

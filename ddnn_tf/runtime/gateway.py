@@ -11,17 +11,19 @@ import asyncio
 import collections
 import json
 import logging
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ddnn_tf.frames import FEATURES as FEATURES_FRAME
 from ddnn_tf.frames import read_frame
+from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Orders, Payload, Sense
 from ddnn_tf.runtime.device import delivery, reports
-from ddnn_tf.runtime.envelope import FEATURES, KEY_BYTES, SENSE, GatewayEnd, Request, length_of
+from ddnn_tf.runtime.envelope import ALIVE, FEATURES, KEY_BYTES, SENSE, GatewayEnd, Request, length_of
+from ddnn_tf.runtime.links import Link
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Link
 from ddnn_tf.runtime.security import host_and_port, joined
 from ddnn_tf.runtime.telemetry import Metrics
 
@@ -32,6 +34,7 @@ _CONNECTIONS = 256
 _GREETING = 5.0  # seconds for a connection's first genuine message
 _QUEUE = 1 << 20  # bytes that wait for a device that does not read
 _START = 16
+_ALIVE_PAUSE = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +96,8 @@ class Gateway:
             )
             for name, key in keys.items()
         }  # fmt: skip
-        self._connections = 0
+        self._connections: set[asyncio.Task[Any]] = set()
+        self._alive: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
         self._datagrams: asyncio.DatagramTransport | None = None
 
@@ -126,6 +130,7 @@ class Gateway:
         except OSError as error:
             await self.stop()
             raise OSError(f"Cannot listen at {address}: {error.strerror or error}.") from None
+        self._alive = asyncio.ensure_future(self._keep_alive())
         return joined(host, bound)
 
     async def stop(self) -> None:
@@ -134,23 +139,27 @@ class Gateway:
             self._server.close()
         if self._datagrams is not None:
             self._datagrams.close()
+        ending = [*self._connections, *([] if self._alive is None else [self._alive])]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
-    def receive(self, content: bytes, answer: Callable[[bytes], None]) -> bool:
+    def receive(self, content: bytes, peer: _Peer) -> bool:
         """Takes one envelope.
 
         Args:
             content: The envelope.
-            answer: Sends an envelope back to where this one came from.
+            peer: Where it came from.
 
         Returns:
-            Whether it was genuine; if not, it has been counted.
+            Whether it was good; if not, it has been counted.
         """
         try:
             length_of(content[:_START].ljust(_START, b"\0"))
             member = self._members.get(int.from_bytes(content[4:6], "little"))
             if member is None:
                 raise ValueError("The envelope is of an unknown device.")
-            member.receive(content, answer)
+            member.receive(content, peer)
         except ValueError as error:
             reason = "replayed" if "replay" in str(error) else "envelope"
             self._metrics.refused.labels(reason).inc()
@@ -159,34 +168,78 @@ class Gateway:
         return True
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._connections >= _CONNECTIONS:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._connections) >= _CONNECTIONS:
             self._metrics.refused.labels("overload").inc()
             writer.close()
             return
-        self._connections += 1
-
-        def answer(content: bytes) -> None:
-            if writer.transport.get_write_buffer_size() < _QUEUE:
-                writer.write(content)
-
+        self._connections.add(task)
+        peer = _Connection(writer)
         try:
-            is_known = False
             while True:
-                start = await asyncio.wait_for(reader.readexactly(_START), None if is_known else _GREETING)
+                wait = None if peer.is_proven else _GREETING
+                start = await asyncio.wait_for(reader.readexactly(_START), wait)
                 rest = length_of(start) - _START
                 content = start + await asyncio.wait_for(reader.readexactly(rest), _GREETING)
-                if not self.receive(content, answer):
+                if not self.receive(content, peer):
                     break  # over TCP nothing is lost or repeated: this peer is no device
-                is_known = True
         except ValueError:
             self._metrics.refused.labels("envelope").inc()
         except (asyncio.IncompleteReadError, asyncio.TimeoutError, OSError):
             _log.debug("a connection ended")
         finally:
-            self._connections -= 1
+            self._connections.discard(task)
             for member in self._members.values():
-                member.forget(answer)
+                member.forget(peer)
             writer.close()
+
+    async def _keep_alive(self) -> None:
+        """Lets devices know that the gateway is there, and their connections that they are in use."""
+        while True:
+            await asyncio.sleep(_ALIVE_PAUSE)
+            for member in self._members.values():
+                member.keep_alive()
+
+
+class _Peer:
+    """Where envelopes come from and go to: an address of UDP, or a connection of TCP.
+
+    Attributes:
+        is_proven: Whether the device itself has been heard from there.
+    """
+
+    is_proven = False
+
+    def send(self, content: bytes) -> None:
+        """Sends an envelope."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The device speaks from elsewhere now."""
+
+
+class _Address(_Peer):
+    def __init__(self, transport: asyncio.DatagramTransport, address: Any) -> None:
+        self._transport, self._address = transport, address
+
+    def send(self, content: bytes) -> None:
+        self._transport.sendto(content, self._address)
+
+
+class _Connection(_Peer):
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def send(self, content: bytes) -> None:
+        if self._writer.transport.get_write_buffer_size() < _QUEUE:
+            self._writer.write(content)
+        else:
+            self.close()  # it has read nothing for long
+
+    def close(self) -> None:
+        self._writer.transport.abort()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -199,8 +252,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, content: bytes, address: Any) -> None:
         assert self._transport is not None
-        transport = self._transport
-        self._gateway.receive(content, lambda reply: transport.sendto(reply, address))
+        self._gateway.receive(content, _Address(self._transport, address))
 
 
 class _Member:
@@ -216,27 +268,40 @@ class _Member:
         metrics: Metrics,
     ) -> None:
         self._network, self._end, self._metrics = network, end, metrics
-        self._answer: Callable[[bytes], None] | None = None
+        self._peer: _Peer | None = None
         self._tickets: collections.OrderedDict[int, int] = collections.OrderedDict()
         self._aggregator = Link(aggregator, "Aggregator/Attach", reports, Orders, self._obey)
         self._upper = Link(upper, "Upper/Deliver", delivery, Accepted)
-        self.name, self.links = name, (self._aggregator, self._upper)
+        self._number = network.topology.device_names.index(name)
+        self.links = (self._aggregator, self._upper)
 
-    def receive(self, content: bytes, answer: Callable[[bytes], None]) -> None:
-        frame, reply = self._end.receive(content)
+    def receive(self, content: bytes, peer: _Peer) -> None:
+        frame, reply, is_proof = self._end.receive(content)
+        if is_proof:
+            self._move_to(peer)
         if reply:
-            answer(reply)
-            return
-        # Only now is it known that the device itself is there.
-        self._answer = answer
+            peer.send(reply)
         if frame:
             self._pass_on(frame)
 
-    def forget(self, answer: Callable[[bytes], None]) -> None:
+    def forget(self, peer: _Peer) -> None:
         """A connection has ended."""
-        if self._answer is answer:
-            self._answer = None
+        if self._peer is peer:
+            self._peer = None
             self._end.close()
+
+    def keep_alive(self) -> None:
+        """Sends a sign of life, if the device is there."""
+        if self._peer is not None and self._end.is_open:
+            self._peer.send(self._end.request(Request(ALIVE, 0, 0)))
+
+    def _move_to(self, peer: _Peer) -> None:
+        """Speaks to the device where it was heard last."""
+        peer.is_proven = True
+        if self._peer is not peer:
+            old, self._peer = self._peer, peer
+            if old is not None:
+                old.close()
 
     def _obey(self, orders: Orders) -> None:
         for verb, senses in ((SENSE, orders.sense), (FEATURES, orders.offload)):
@@ -244,7 +309,7 @@ class _Member:
                 self._ask(verb, sense)
 
     def _ask(self, verb: int, sense: Sense) -> None:
-        if self._answer is None or not self._end.is_open:
+        if self._peer is None or not self._end.is_open:
             link = self._aggregator if verb == SENSE else self._upper
             link.send(Payload(ticket=sense.ticket, absent=True))
             return
@@ -252,10 +317,12 @@ class _Member:
         self._tickets[number] = sense.ticket
         while len(self._tickets) > _KEPT:
             self._tickets.popitem(last=False)
-        self._answer(self._end.request(Request(verb, number, sense.sample)))
+        self._peer.send(self._end.request(Request(verb, number, sense.sample)))
 
     def _pass_on(self, content: bytes) -> None:
         frame = read_frame(content)
+        if frame.device != self._number:
+            raise ValueError(f"Expected a frame of device {self._number}, but got one of {frame.device}.")
         ticket = self._tickets.get(frame.sample)
         if ticket is None:
             self._metrics.late.inc()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import socket
 import struct
 from collections.abc import Mapping
+
+from ddnn_tf.runtime.security import host_and_port
 
 __all__ = ["WireMeter"]
 
@@ -23,8 +26,14 @@ class WireMeter:
     """
 
     def __init__(self, peers: Mapping[str, str]) -> None:
-        self._peers = {int(address.rpartition(":")[2]): name for name, address in peers.items()}
-        self._seen: dict[str, tuple[str, int, int]] = {}
+        self._peers: dict[tuple[str, int], str] = {}
+        for name, address in peers.items():
+            host, port = host_and_port(address)
+            with contextlib.suppress(OSError):  # a name that cannot be resolved now is not counted
+                for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                    self._peers[str(found[4][0]), port] = name
+        self._open: dict[str, tuple[str, int, int]] = {}
+        self._ended: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def read(self) -> dict[str, tuple[int, int]]:
         """Bytes sent and received by peer; nothing where the system does not count them.
@@ -33,14 +42,22 @@ class WireMeter:
         """
         if not (hasattr(socket, "TCP_INFO") and os.path.isdir(_DESCRIPTORS)):
             return {}
+        before, self._open = self._open, {}
         for descriptor in os.listdir(_DESCRIPTORS):
             # One may be closed while it is being looked at, and not every socket is of TCP.
             with contextlib.suppress(OSError):
                 self._look(int(descriptor))
-        totals = dict.fromkeys(self._peers.values(), (0, 0))
-        for name, sent, received in self._seen.values():
+        for inode, (name, sent, received) in before.items():
+            if inode not in self._open:
+                self._ended.update({(name, "sent"): sent, (name, "received"): received})
+        totals = {name: (self._ended[name, "sent"], self._ended[name, "received"]) for name in self._names}
+        for name, sent, received in self._open.values():
             totals[name] = (totals[name][0] + sent, totals[name][1] + received)
         return totals
+
+    @property
+    def _names(self) -> set[str]:
+        return set(self._peers.values())
 
     def _look(self, descriptor: int) -> None:
         inode = os.readlink(f"{_DESCRIPTORS}/{descriptor}")
@@ -49,8 +66,10 @@ class WireMeter:
         with socket.socket(fileno=os.dup(descriptor)) as connection:
             if connection.family not in (socket.AF_INET, socket.AF_INET6):
                 return
-            name = self._peers.get(connection.getpeername()[1])
+            host, port = connection.getpeername()[:2]
+            # A socket for both families gives an IPv4 peer as ::ffff:10.0.0.2.
+            name = self._peers.get((host.removeprefix("::ffff:"), port))
             if name is not None:
                 info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
                 if len(info) >= _ACKED + _BYTES.size:
-                    self._seen[inode] = (name, *_BYTES.unpack_from(info, _ACKED))
+                    self._open[inode] = (name, *_BYTES.unpack_from(info, _ACKED))

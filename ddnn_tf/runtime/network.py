@@ -30,6 +30,7 @@ ENGINES = ("tflite", "c", "keras")
 """What a section can run on."""
 
 _FLOAT = np.dtype("<f4")
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Codec:
         """The array `(1, *shape)` float32 of a payload.
 
         Raises:
-            ValueError: Of another size, or not finite.
+            ValueError: Of another size, or no numbers that a network could give.
         """
         if len(payload) != self.size:
             raise ValueError(f"Expected {self.size} bytes for {self.shape}, but got {len(payload)}.")
@@ -68,8 +69,9 @@ class Codec:
             return unpack_bits(np.frombuffer(payload, np.uint8), self.shape)[None]
         kind = np.uint8 if self.kind == "bytes" else _FLOAT
         array = np.frombuffer(payload, kind).astype(np.float32).reshape(1, *self.shape)
-        if self.kind == "floats" and not np.isfinite(array).all():
-            raise ValueError("Expected finite numbers, but got others.")
+        # Far above any real class vector, and far below where sums and softmax overflow.
+        if self.kind == "floats" and not (np.abs(array) <= _LARGEST).all():
+            raise ValueError(f"Expected finite numbers of at most {_LARGEST:g}, but got others.")
         return array
 
 

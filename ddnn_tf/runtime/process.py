@@ -8,26 +8,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ddnn_tf.runtime.aggregator import Aggregator
+from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.ddnn_v1_pb2 import Delivery, Image, Question, Reports, Task
 from ddnn_tf.runtime.device import Device
+from ddnn_tf.runtime.links import Link, message_limit
 from ddnn_tf.runtime.meter import WireMeter
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Link, Server
 from ddnn_tf.runtime.security import CLIENT, Certificates
 from ddnn_tf.runtime.sensors import PushedSensor, Sensor
+from ddnn_tf.runtime.server import Server
 from ddnn_tf.runtime.telemetry import Metrics
 
-__all__ = ["Announce", "Place", "serve_aggregator", "serve_device", "serve_gateway", "serve_upper"]
+__all__ = [
+    "SUPERVISED",
+    "Announce",
+    "Place",
+    "serve_aggregator",
+    "serve_device",
+    "serve_gateway",
+    "serve_upper",
+]
+
+SUPERVISED = "DDNN_SUPERVISED"
+"""Environment variable of the processes of a local cluster."""
 
 _GRACE = 5.0
 _SMALL = 1 << 16
-_TOGETHER = 64
 _log = logging.getLogger(__name__)
 
 Announce = Callable[[str, Any], None]
@@ -96,7 +111,10 @@ async def serve_device(
         server = Server(name, network.fingerprint, metrics, place.certificates)
         server.unary("Sensor/Push", (CLIENT,), Image, device.push, network.image.size + _SMALL)
         address = await server.start(place.listen)
-    await _run(server, device.links, place, address, announce, [below, above])
+    try:
+        await _run(server, device.links, place, address, announce, [below, above])
+    finally:
+        device.close()
 
 
 async def serve_aggregator(
@@ -120,7 +138,7 @@ async def serve_aggregator(
     network = aggregator.network
     server = Server("aggregator", network.fingerprint, aggregator.metrics, place.certificates)
     server.unary("Aggregator/Classify", (CLIENT,), Task, aggregator.classify, _SMALL)
-    limit = _TOGETHER * (network.class_vector.size + 64) + network.image.size + _SMALL
+    limit = message_limit(network.class_vector.size) + network.image.size
     devices = network.topology.device_names
     server.stream("Aggregator/Attach", devices, Reports, aggregator.attach, limit)
     address = await server.start(place.listen)
@@ -162,7 +180,7 @@ async def serve_upper(
     server = Server(name, network.fingerprint, metrics, place.certificates)
     senders = network.senders(name)
     size = max(network.codec_to(name, sender).size for sender in senders)
-    server.stream("Upper/Deliver", senders, Delivery, upper.open, _TOGETHER * (size + 64) + _SMALL)
+    server.stream("Upper/Deliver", senders, Delivery, upper.open, message_limit(size))
     asking: tuple[str, ...] = ("aggregator",)
     if name == "cloud" and len(network.topology.edges) == 1:
         asking += network.topology.edge_names
@@ -271,15 +289,33 @@ async def _reach(links: Sequence[Link], callers: Sequence[Caller], timeout: floa
         await asyncio.gather(*(caller.reach(timeout) for caller in callers))
 
 
+def _at_its_end(asked: asyncio.Event) -> None:
+    """Sets the event if standard input has ended."""
+    if not os.read(sys.stdin.fileno(), 1):
+        asked.set()
+
+
 @contextlib.contextmanager
 def _signals(asked: asyncio.Event, tell: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT set the event; SIGUSR1 makes the process tell what went over its connections."""
+    """SIGTERM and SIGINT set the event; SIGUSR1 makes the process tell what went over its connections.
+
+    In a cluster the end of standard input sets it too: then the cluster itself has ended. In another
+    thread than the main one there are no signals: there, cancel the task.
+    """
     loop = asyncio.get_running_loop()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     actions = {signal.SIGTERM: asked.set, signal.SIGINT: asked.set, signal.SIGUSR1: tell}
     for number, action in actions.items():
         loop.add_signal_handler(number, action)
+    is_supervised = SUPERVISED in os.environ
+    if is_supervised:
+        loop.add_reader(sys.stdin, _at_its_end, asked)
     try:
         yield
     finally:
+        if is_supervised:
+            loop.remove_reader(sys.stdin)
         for number in actions:
             loop.remove_signal_handler(number)

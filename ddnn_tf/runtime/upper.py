@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.exits import is_confident, normalized_entropy, softmax
 from ddnn_tf.runtime.batching import Batcher
+from ddnn_tf.runtime.calls import Caller, RefusalError
 from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Accepted,
     Delivery,
@@ -31,8 +32,8 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Verdict,
 )
 from ddnn_tf.runtime.device import delivery
+from ddnn_tf.runtime.links import Link, Outbox
 from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.rpc import Caller, Link, Outbox, RefusalError
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Upper"]
@@ -222,15 +223,16 @@ class Upper:
         return found
 
     def _ticket(self, number: int) -> _Ticket:
-        if number not in self._tickets:
-            now = time.monotonic()
-            while self._tickets and next(iter(self._tickets.values())).made < now - _KEPT_SECONDS:
-                if (oldest := next(iter(self._tickets))) in self._collecting:
-                    break
-                self._metrics.late.inc()
-                self._drop(oldest)
-            self._tickets[number] = _Ticket(now)
-        return self._tickets[number]
+        return self._tickets.setdefault(number, _Ticket(time.monotonic()))
+
+    def _forget_old(self) -> None:
+        """Drops what was delivered long ago and that nobody has asked about."""
+        oldest = time.monotonic() - _KEPT_SECONDS
+        while self._tickets and next(iter(self._tickets.values())).made < oldest:
+            if (number := next(iter(self._tickets))) in self._collecting:
+                break
+            self._metrics.late.inc()
+            self._drop(number)
 
     def _drop(self, number: int) -> None:
         ticket = self._tickets.pop(number, None)
@@ -243,6 +245,7 @@ class Upper:
         Raises:
             RefusalError: One of another shape, or sent twice.
         """
+        self._forget_old()
         for one in message.maps:
             features = None
             if not one.absent:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.runtime.aggregator import Aggregator
+from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.client import AsyncClient
 from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.process import Place, serve_aggregator, serve_device, serve_upper
-from ddnn_tf.runtime.rpc import Caller
 from ddnn_tf.runtime.security import CLIENT, Certificates, create_certificates
 from ddnn_tf.runtime.sensors import Sensor
 from ddnn_tf.runtime.telemetry import Metrics

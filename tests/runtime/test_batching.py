@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ddnn_tf.runtime.batching import Batcher
-from ddnn_tf.runtime.rpc import RefusalError
+from ddnn_tf.runtime.calls import RefusalError
 
 Arrays = Mapping[str, NDArray[np.float32]]
 

@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddnn_tf.runtime.envelope import (
+    ALIVE,
     FEATURES,
     OVERHEAD,
     SENSE,
     DeviceEnd,
     GatewayEnd,
+    Received,
     Request,
     length_of,
 )
@@ -23,10 +25,12 @@ KEY = bytes(range(32))
 
 def opened(key: bytes = KEY) -> tuple[DeviceEnd, GatewayEnd]:
     device, gateway = DeviceEnd(3, key), GatewayEnd(3, key)
-    welcome = gateway.receive(device.hello())[1]
+    welcome = gateway.receive(device.hello()).reply
     assert device.receive(welcome) is None
     assert not gateway.is_open
-    assert gateway.receive(device.send(b"")) == (b"", b"")
+    first = gateway.receive(device.send(b""))
+    assert device.receive(first.reply) == Request(ALIVE, 0, 0)
+    assert first.is_proof
     assert gateway.is_open
     return device, gateway
 
@@ -37,7 +41,7 @@ def test_frames_arrive_as_they_were_sent(frames: list[bytes]) -> None:
     for frame in frames:
         envelope = device.send(frame)
         assert len(envelope) == len(frame) + OVERHEAD == length_of(envelope[:16])
-        assert gateway.receive(envelope) == (frame, b"")
+        assert gateway.receive(envelope) == Received(frame, b"", is_proof=True)
 
 
 @given(st.sampled_from([SENSE, FEATURES]), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
@@ -123,8 +127,8 @@ def test_a_hello_heard_and_repeated_ends_no_session() -> None:
 
 def test_a_welcome_that_answers_no_hello_is_refused() -> None:
     device, gateway = DeviceEnd(3, KEY), GatewayEnd(3, KEY)
-    old = gateway.receive(device.hello())[1]
-    device.hello()
+    old = gateway.receive(DeviceEnd(3, KEY).hello())[1]
+    assert device.hello() == device.hello()
     with pytest.raises(ValueError, match="answers no hello"):
         device.receive(old)
     with pytest.raises(ValueError, match="no session"):

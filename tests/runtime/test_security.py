@@ -14,9 +14,10 @@ import grpc.aio
 import pytest
 from hierarchy import refused
 
+from ddnn_tf.runtime.calls import Caller, RejectedError
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Task
-from ddnn_tf.runtime.rpc import Caller, RejectedError, Server
 from ddnn_tf.runtime.security import Certificates, create_certificates, is_loopback, server_name
+from ddnn_tf.runtime.server import Server
 from ddnn_tf.runtime.telemetry import Metrics
 
 NAMES = ("aggregator", "cloud", "device_0", "device_1", "client")

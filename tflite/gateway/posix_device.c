@@ -3,7 +3,8 @@
  *     posix_device udp|tcp HOST PORT DEVICE < key-and-images
  *
  * Standard input holds the key (32 bytes), then images of DDNN_DEVICE_INPUT_BYTES; sample n is the n-th.
- * It says hello until it is welcomed, and then answers until the gateway has been silent for a minute.
+ * It says hello until it is welcomed, shows that it is there until it hears of the gateway again, and
+ * answers. When the gateway has been silent for long, or is out of reach, it begins anew (over TCP it ends).
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -22,14 +23,14 @@
 #define LONGEST_FRAME (DDNN_DEVICE_FEATURES_FRAME_BYTES + DDNN_DEVICE_CLASS_VECTOR_FRAME_BYTES)
 #define REMEMBERED 1024u
 #define HELLO_MS 500
-#define SILENCE_MS 60000
+#define SILENCE_MS 30000
 
 static uint8_t *images;
 static uint32_t image_count;
 static ddnn_device_scratch scratch;
 /* What was sensed last, by number, for the features that may be asked for afterwards. */
 static ddnn_device_output outputs[REMEMBERED];
-static uint32_t numbers[REMEMBERED];
+static ddnn_envelope_request asked[REMEMBERED];
 static uint8_t known[REMEMBERED];
 
 static void fail(const char *what)
@@ -121,9 +122,9 @@ static uint32_t framed(ddnn_envelope_event event, const ddnn_envelope_request *r
     uint32_t slot = request->number % REMEMBERED;
     if (event == DDNN_ENVELOPE_ALIVE || request->sample >= image_count)
         return 0;
-    if (!known[slot] || numbers[slot] != request->number) {
+    if (!known[slot] || asked[slot].number != request->number || asked[slot].sample != request->sample) {
         ddnn_device_run(images + (size_t)request->sample * DDNN_DEVICE_INPUT_BYTES, &scratch, &outputs[slot]);
-        numbers[slot] = request->number;
+        asked[slot] = *request;
         known[slot] = 1;
     }
     if (event == DDNN_ENVELOPE_SENSE)
@@ -147,27 +148,45 @@ int main(int count, char **arguments)
     waiting.fd = connected(arguments[1], arguments[2], arguments[3]);
     waiting.events = POLLIN;
     ddnn_envelope_start(&session, (uint16_t)atoi(arguments[4]), key);
-    while (!session.is_open) {
+    for (;;) {
+        /* A session: the same hello again and again until the welcome, then anew after a silence. */
+        ddnn_envelope_event event = DDNN_ENVELOPE_BAD;
+        int wait = HELLO_MS, heard = 0;
+        memset(known, 0, sizeof known);
         draw_nonce(nonce);
         length = ddnn_envelope_hello(&session, nonce, out, sizeof out);
-        if (write(waiting.fd, out, length) < 0 && is_stream)
-            fail("the gateway is gone");
-        if (poll(&waiting, 1, HELLO_MS) > 0 && (length = received(waiting.fd, is_stream, in)) > 0)
-            ddnn_envelope_receive(&session, in, length, &request);
+        for (;;) {
+            if (length && write(waiting.fd, out, length) < 0) {
+                if (is_stream)
+                    return 0;
+                poll(NULL, 0, HELLO_MS); /* nobody listens there now */
+                if (heard)
+                    break;
+            }
+            do {
+                event = DDNN_ENVELOPE_BAD;
+                if (poll(&waiting, 1, wait) <= 0)
+                    break;
+                uint32_t arrived = received(waiting.fd, is_stream, in);
+                if (arrived)
+                    event = ddnn_envelope_receive(&session, in, arrived, &request);
+                else if (!is_stream)
+                    break;
+            } while (event == DDNN_ENVELOPE_BAD);
+            if (event == DDNN_ENVELOPE_BAD) {
+                if (heard)
+                    break;
+                /* Not heard yet: the hello once more, or that it is there, under a new counter. */
+                if (session.is_open)
+                    length = ddnn_envelope_frame(&session, frame, 0, out, sizeof out);
+                continue;
+            }
+            if (event != DDNN_ENVELOPE_WELCOME) {
+                heard = 1;
+                wait = SILENCE_MS;
+            }
+            length = event == DDNN_ENVELOPE_WELCOME ? 0 : framed(event, &request, session.device, frame);
+            length = ddnn_envelope_frame(&session, frame, length, out, sizeof out);
+        }
     }
-    /* An empty frame: the gateway now knows that the device itself is there. */
-    length = ddnn_envelope_frame(&session, frame, 0, out, sizeof out);
-    while (write(waiting.fd, out, length) >= 0) {
-        ddnn_envelope_event event = DDNN_ENVELOPE_BAD;
-        do {
-            if (poll(&waiting, 1, SILENCE_MS) <= 0)
-                return 0;
-            length = received(waiting.fd, is_stream, in);
-            if (length)
-                event = ddnn_envelope_receive(&session, in, length, &request);
-        } while (event == DDNN_ENVELOPE_BAD || event == DDNN_ENVELOPE_WELCOME);
-        length = framed(event, &request, session.device, frame);
-        length = ddnn_envelope_frame(&session, frame, length, out, sizeof out);
-    }
-    return 0;
 }

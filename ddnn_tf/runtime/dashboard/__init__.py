@@ -104,10 +104,14 @@ class Dashboard:
 
     async def _device(self, request: web.Request) -> web.Response:
         given = await self._given(request)
-        name, verb = given.get("name"), given.get("verb")
+        name, verb = str(given.get("name")), given.get("verb")
         if self._supervisor is None:
             raise web.HTTPConflict(text="Devices can be failed and revived in a local cluster only.")
-        if name not in self._aggregator.devices or verb not in ("fail", "revive"):
+        if (
+            not isinstance(name, str)
+            or name not in self._aggregator.devices
+            or verb not in ("fail", "revive")
+        ):
             raise web.HTTPBadRequest(text="Expected the name of a device, and fail or revive.")
         self._supervisor(verb, name)
         await asyncio.sleep(0)
@@ -150,7 +154,7 @@ class Dashboard:
 
     def _check(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {self._token}".encode()):
             raise web.HTTPUnauthorized(text="Open the page by the URL that the command prints.")
 
     async def _given(self, request: web.Request) -> dict[str, Any]:
