@@ -13,8 +13,9 @@ from ddnn_tf.runtime.security import host_and_port
 
 __all__ = ["WireMeter"]
 
-_ACKED = 120  # offset of tcpi_bytes_acked in Linux's struct tcp_info; tcpi_bytes_received follows
-_BYTES = struct.Struct("=QQ")
+# Offsets in Linux's struct tcp_info; bytes_sent is there since Linux 4.19.
+_RECEIVED, _SENT = 128, 200
+_BYTES = struct.Struct("=Q")
 _DESCRIPTORS = "/proc/self/fd"
 
 
@@ -70,6 +71,7 @@ class WireMeter:
             # A socket for both families gives an IPv4 peer as ::ffff:10.0.0.2.
             name = self._peers.get((host.removeprefix("::ffff:"), port))
             if name is not None:
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
-                if len(info) >= _ACKED + _BYTES.size:
-                    self._open[inode] = (name, *_BYTES.unpack_from(info, _ACKED))
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                if len(info) >= _SENT + _BYTES.size:
+                    (sent,), (received,) = (_BYTES.unpack_from(info, at) for at in (_SENT, _RECEIVED))
+                    self._open[inode] = (name, sent, received)
