@@ -51,7 +51,7 @@ __all__ = ["Aggregator", "DeviceState"]
 
 _DEADLINE = 10.0
 _MISSES = 3
-_AT_A_TIME = 8
+_NARROWEST = 4
 _FORGOTTEN = 5.0
 _ATTACH_WAIT = 2.0
 _MARGIN = 0.02  # seconds of a deadline kept for the way back
@@ -70,24 +70,24 @@ class DeviceState:
         missed: Samples in a row for which it came too late.
         preview: Its last image, if it shows one.
         asked: When it was asked for each ticket that it has not answered yet.
+        window: How many of these there may be: one more after each answer in time, half as many after one
+            that was late, so that a device with more to do than it can does what it can.
     """
 
     stream: _Attached | None = None
     missed: int = 0
     preview: bytes = b""
     asked: collections.OrderedDict[int, float] = field(default_factory=collections.OrderedDict)
+    window: int = _IN_FLIGHT
+    _cut: float = 0.0
 
     def order(self, order: tuple[str, Sense | None]) -> bool:
-        """Tells the device to do something; False if it is not there, or has more to do than it can.
-
-        One that was late again and again is asked for a few samples at a time: its answers to old ones
-        would keep it from ever being in time.
-        """
+        """Tells the device to do something; False if it is not there, or has more to do than it can."""
         now = time.monotonic()
         while self.asked and next(iter(self.asked.values())) < now - _FORGOTTEN:
             self.asked.popitem(last=False)
         verb, sense = order
-        if verb == "sense" and self.missed >= _MISSES and len(self.asked) >= _AT_A_TIME:
+        if verb == "sense" and len(self.asked) >= self.window:
             return False
         if self.stream is None or not self.stream.outbox.put(order):
             return False
@@ -98,8 +98,25 @@ class DeviceState:
     def answered(self, ticket: int, wait: float) -> None:
         """Notes that it answered what it was asked; in time, and it is waited for again."""
         asked = self.asked.pop(ticket, None)
-        if asked is not None and time.monotonic() - asked <= wait:
+        if asked is None:
+            return
+        if time.monotonic() - asked <= wait:
             self.missed = 0
+            self.window = min(_IN_FLIGHT, self.window + 1)
+        else:
+            self._narrow(wait)
+
+    def late(self, ticket: int, wait: float) -> None:
+        """Notes that it did not answer in time."""
+        if ticket in self.asked:
+            self.missed += 1
+            self._narrow(wait)
+
+    def _narrow(self, wait: float) -> None:
+        """Halves the window, once for all that are late together."""
+        now = time.monotonic()
+        if now - self._cut > wait:
+            self.window, self._cut = max(_NARROWEST, min(self.window, len(self.asked)) // 2), now
 
 
 @dataclass
@@ -198,7 +215,7 @@ class Aggregator:
             self.metrics.attached.inc()
         else:
             state.stream.replaced.set()
-        state.stream, state.missed = stream, 0
+        state.stream, state.missed, state.window = stream, 0, _IN_FLIGHT
         state.asked.clear()
         self._someone.set()
         return stream
@@ -283,8 +300,7 @@ class Aggregator:
             timer.cancel()
             del self._pending[ticket]
         for name in pending.waited_for:
-            if self.devices[name].asked.get(ticket) is not None:
-                self.devices[name].missed += 1
+            self.devices[name].late(ticket, self._wait)
         for name in self.devices:
             if name not in pending.vectors:
                 self.metrics.missing.labels(name).inc()
@@ -476,10 +492,15 @@ class Aggregator:
         pending.settle(name)
 
     def is_wanted(self, name: str, ticket: int) -> bool:
-        """Whether a device need still be asked for a ticket: it may have been decided meanwhile."""
-        if ticket in self._pending:
+        """Whether a device need still be asked for a ticket, which may have been decided meanwhile.
+
+        One that was late again and again is asked all the same: by its answer it shows that it can be in
+        time again.
+        """
+        state = self.devices[name]
+        if ticket in self._pending or state.missed >= _MISSES:
             return True
-        self.devices[name].asked.pop(ticket, None)
+        state.asked.pop(ticket, None)
         return False
 
     def detach(self, name: str, stream: _Attached) -> None:

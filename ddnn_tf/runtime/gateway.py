@@ -22,7 +22,7 @@ from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Orders, Payload, Sense
 from ddnn_tf.runtime.device import delivery, reports
 from ddnn_tf.runtime.envelope import ALIVE, FEATURES, KEY_BYTES, SENSE, GatewayEnd, Request, length_of
-from ddnn_tf.runtime.links import Link
+from ddnn_tf.runtime.links import Link, within
 from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.security import host_and_port, joined
 from ddnn_tf.runtime.telemetry import Metrics
@@ -179,9 +179,9 @@ class Gateway:
         try:
             while True:
                 wait = None if peer.is_proven else _GREETING
-                start = await asyncio.wait_for(reader.readexactly(_START), wait)
+                start = await within(reader.readexactly(_START), wait)
                 rest = length_of(start) - _START
-                content = start + await asyncio.wait_for(reader.readexactly(rest), _GREETING)
+                content = start + await within(reader.readexactly(rest), _GREETING)
                 if not self.receive(content, peer):
                     break  # over TCP nothing is lost or repeated: this peer is no device
         except ValueError:

@@ -11,15 +11,15 @@ import asyncio
 import collections
 import logging
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
 
 from ddnn_tf.runtime.calls import SERVICE, Caller, RejectedError
 
-__all__ = ["Link", "Outbox", "first_of", "message_limit"]
+__all__ = ["Link", "Outbox", "first_of", "message_limit", "within"]
 
 _TOGETHER = 64
 _BYTES = 1 << 18
@@ -29,6 +29,7 @@ _LEASE = 86_400.0
 _CONNECT = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 def message_limit(payload: int) -> int:
@@ -152,7 +153,7 @@ class Link:
         method: Any = self._caller.channel.stream_stream(f"/{SERVICE}.{self._path}")
         call = method(timeout=_LEASE, metadata=self._caller.metadata)
         try:
-            await asyncio.wait_for(call.read(), _CONNECT)
+            await within(call.read(), _CONNECT)
             self.is_up = True
             self._was_up.set()
             _log.info("link up", extra={"fields": {"peer": self._caller.peer}})
@@ -183,3 +184,22 @@ async def first_of(tasks: Sequence[asyncio.Future[Any]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
+
+
+async def within(work: Coroutine[Any, Any, Result], timeout: float | None) -> Result:
+    """What some work gives, if it is done within `timeout` seconds.
+
+    Before Python 3.12 `asyncio.wait_for` can lose a cancellation that comes as the work is done; a
+    process would then never end.
+
+    Raises:
+        asyncio.TimeoutError: It is not.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait([task], timeout=timeout)
+        if not done:
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        task.cancel()

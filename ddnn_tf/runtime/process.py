@@ -42,6 +42,7 @@ SUPERVISED = "DDNN_SUPERVISED"
 """Environment variable of the processes of a local cluster."""
 
 _GRACE = 5.0
+_LAST = 2.0
 _SMALL = 1 << 16
 _log = logging.getLogger(__name__)
 
@@ -276,7 +277,7 @@ async def _run(
         everything = [reached, *tasks]
         for one in everything:
             one.cancel()
-        await asyncio.gather(*everything, return_exceptions=True)
+        await asyncio.wait(everything, timeout=_LAST)
         for caller in callers:
             await caller.close()
 

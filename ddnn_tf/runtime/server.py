@@ -28,7 +28,7 @@ from ddnn_tf.runtime.calls import (
     RefusalError,
 )
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted
-from ddnn_tf.runtime.links import Outbox, first_of
+from ddnn_tf.runtime.links import Outbox, first_of, within
 from ddnn_tf.runtime.security import CLIENT, Certificates, has_name, host_and_port, is_loopback, joined
 from ddnn_tf.runtime.telemetry import Metrics
 
@@ -306,7 +306,7 @@ async def _replacement(session: Session, peer: str) -> None:
 async def _arrived(contents: Any) -> bytes:
     """The one message of a call."""
     try:
-        return await asyncio.wait_for(contents.__aiter__().__anext__(), _ARRIVAL)
+        return await within(contents.__aiter__().__anext__(), _ARRIVAL)
     except StopAsyncIteration:
         raise RefusalError(
             grpc.StatusCode.INVALID_ARGUMENT, "malformed", "The call has no message."

@@ -124,8 +124,11 @@ def test_oversized_malformed_and_unknown_are_refused_each_with_its_status() -> N
             assert caught.value.code() == code
         await caller.close()
 
-    # What is far too large the transport refuses before its content is there.
-    assert serving(test) == {"oversized": 1, "malformed": 2}
+    counts = serving(test)
+    assert counts["oversized"] == 1
+    # What is far too large the transport refuses, and it may look like a call without a message.
+    assert counts["malformed"] in (1, 2)
+    assert set(counts) == {"oversized", "malformed"}
 
 
 def test_a_link_comes_back_after_its_peer_and_after_a_fault() -> None:
