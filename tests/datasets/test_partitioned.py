@@ -27,7 +27,7 @@ def write_mnist(directory: Path, compressed: bool = True) -> tuple[np.ndarray, n
     }
     for name, array in content.items():
         if compressed:
-            (directory / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
+            (directory / f"{name}.gz").write_bytes(gzip.compress(idx(array), mtime=0))
         else:
             (directory / name).write_bytes(idx(array))
     return train, test
@@ -118,8 +118,8 @@ def test_npz(tmp_path: Path) -> None:
         (b"nonsense", "not an IDX file"),
         (idx(np.zeros((30, 28), np.uint8)), "has 2 dimensions, expected 3"),
         (idx(np.zeros((30, 28, 28), np.uint8))[:-5], "damaged or cut short"),
-        (gzip.compress(b"x" * 99)[:-6], "not a readable gzip file"),
-        (gzip.compress(bytes(range(256)) * 9)[:12] + b"\xff" * 40, "not a readable gzip file"),
+        (gzip.compress(b"x" * 99, mtime=0)[:-6], "not a readable gzip file"),
+        (gzip.compress(bytes(range(256)) * 9, mtime=0)[:12] + b"\xff" * 40, "not a readable gzip file"),
     ],
 )
 def test_damaged_idx(tmp_path: Path, content: bytes, message: str) -> None:
