@@ -274,10 +274,13 @@ async def _run(
             await server.stop(0)
         raise
     finally:
-        everything = [reached, *tasks]
+        everything: list[asyncio.Future[None]] = [reached, *tasks]
         for one in everything:
             one.cancel()
-        await asyncio.wait(everything, timeout=_LAST)
+        ended, _ = await asyncio.wait(everything, timeout=_LAST)
+        for one in ended:
+            if not one.cancelled():
+                one.exception()  # told already, or of no more interest
         for caller in callers:
             await caller.close()
 
