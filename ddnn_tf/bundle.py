@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ddnn_tf
-from ddnn_tf.datasets import DataSource
+from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.datasets.files import written_aside
 from ddnn_tf.export.artefact import Artefact
 from ddnn_tf.topology import Topology
@@ -67,6 +67,17 @@ class Bundle:
     weights: Sequence[NDArray[Any]]
     artefacts: Sequence[Artefact]
     verification: Sequence[Mapping[str, Any]]
+
+    def load_data(self) -> MultiViewDataset:
+        """The data that the network was trained on.
+
+        Raises:
+            FileNotFoundError: Their files are not there.
+            ValueError: There are others in their place.
+        """
+        data = self.source.load()
+        data.check_digest(self.data_sha256)
+        return data
 
 
 def write_bundle(bundle: Bundle, path: str | Path) -> None:

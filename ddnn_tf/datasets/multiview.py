@@ -138,6 +138,21 @@ class MultiViewDataset:
             content.update(array.tobytes())
         return content.hexdigest()
 
+    def check_digest(self, expected: str) -> None:
+        """Refuses data that are not those of a training.
+
+        Args:
+            expected: Their `digest`.
+
+        Raises:
+            ValueError: They are others.
+        """
+        if self.digest() != expected:
+            raise ValueError(
+                f"The data set '{self.name}' is not the one that the network was trained on (other images, "
+                "labels or split): bring back the files of the training."
+            )
+
     def with_devices(self, chosen: Sequence[int]) -> MultiViewDataset:
         """The same samples seen by some of the devices only, in the order given.
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.bundle import Bundle, read_bundle, write_bundle
-from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.export.artefact import Target
 from ddnn_tf.export.c.target import C
 from ddnn_tf.export.lce import Lce
@@ -100,7 +99,7 @@ def export_run(
     wanted = choose("target", targets, list(TARGETS))
     trained = load_run(run)
     data = trained.source.load()
-    _check_data(data, trained.data_sha256)
+    data.check_digest(trained.data_sha256)
     cuts = cut(trained.model, trained.topology)
     chosen = choose("section", sections, list(cuts))
     calibration = received(trained.topology, cuts, data.images[data.split["train"][:_CALIBRATION]])
@@ -144,8 +143,7 @@ def verify_bundle(path: str | Path, report: Callable[[str], None] = lambda _: No
         ValueError: A damaged bundle, or other data.
     """
     bundle = read_bundle(path)
-    data = bundle.source.load()
-    _check_data(data, bundle.data_sha256)
+    data = bundle.load_data()
     sections = bundle_sections(bundle)
     verifier = Verifier(bundle.topology, bundle.thresholds, sections, *verification_samples(data))
     found = []
@@ -208,14 +206,6 @@ def received(
 
     compose(topology, {name: listening(section) for name, section in sections.items()}, images)
     return found
-
-
-def _check_data(data: MultiViewDataset, digest: str) -> None:
-    if data.digest() != digest:
-        raise ValueError(
-            f"The data set '{data.name}' is not the one that the network was trained on (other images, "
-            "labels or split): bring back the files of the training."
-        )
 
 
 def _missed(found: Verification) -> str:

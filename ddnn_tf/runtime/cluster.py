@@ -474,10 +474,7 @@ async def run_cluster(
     )
     for fault in faults:
         cluster.check(fault.name)
-    data = cluster.network.bundle.source.load()
-    if data.digest() != cluster.network.bundle.data_sha256:
-        raise ValueError(f"The data set '{data.name}' is not the one that the network was trained on.")
-    labels = data.targets("test").tolist()
+    labels = cluster.network.bundle.load_data().targets("test").tolist()
     count = options.samples or len(labels)
     late = [fault for fault in faults if fault.at >= count and not fault.is_end]
     if late and not options.keep:

@@ -146,10 +146,7 @@ def device(
         raise ValueError(f"Expected --name out of {known}, but got {name!r}.")
     sensor: Sensor
     if source == "data":
-        data = network.bundle.source.load()
-        if data.digest() != network.bundle.data_sha256:
-            raise ValueError(f"The data set '{data.name}' is not the one that the network was trained on.")
-        sensor = DatasetSensor(data, network.topology.device_names.index(name))
+        sensor = DatasetSensor(network.bundle.load_data(), network.topology.device_names.index(name))
     elif source == "push":
         sensor = PushedSensor()
     else:
