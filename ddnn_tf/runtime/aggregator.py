@@ -43,6 +43,7 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     TierReport,
     Verdict,
 )
+from ddnn_tf.runtime.gathering import Gathering
 from ddnn_tf.runtime.links import Outbox
 from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.telemetry import Metrics
@@ -123,14 +124,8 @@ class DeviceState:
 class _Pending:
     """A ticket whose class vectors are being waited for."""
 
-    waited_for: set[str]
-    done: asyncio.Future[None]
+    gathering: Gathering
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-
-    def settle(self, name: str) -> None:
-        self.waited_for.discard(name)
-        if not self.waited_for and not self.done.done():
-            self.done.set_result(None)
 
 
 @dataclass
@@ -289,17 +284,15 @@ class Aggregator:
         prompt = {name for name in attached if self.devices[name].missed < _MISSES} or set(attached)
         if not attached:
             return {}
-        pending = _Pending(prompt, asyncio.get_running_loop().create_future())
-        self._pending[ticket] = pending
-        timer = asyncio.get_running_loop().call_later(wait, _expire, pending)
+        gathering = Gathering(prompt)
+        pending = self._pending[ticket] = _Pending(gathering)
         try:
             for name in self._order(attached, "sense", ticket, sample):
-                pending.settle(name)
-            await pending.done
+                gathering.settle(name)
+            await gathering.wait(wait)
         finally:
-            timer.cancel()
             del self._pending[ticket]
-        for name in pending.waited_for:
+        for name in gathering.waited_for:
             self.devices[name].late(ticket, self._wait)
         for name in self.devices:
             if name not in pending.vectors:
@@ -489,7 +482,7 @@ class Aggregator:
             )
         if values is not None:
             pending.vectors[name] = values
-        pending.settle(name)
+        pending.gathering.settle(name)
 
     def is_wanted(self, name: str, ticket: int) -> bool:
         """Whether a device need still be asked for a ticket, which may have been decided meanwhile.
@@ -512,7 +505,7 @@ class Aggregator:
         if all(state.stream is None for state in self.devices.values()):
             self._someone.clear()
         for pending in list(self._pending.values()):
-            pending.settle(name)
+            pending.gathering.settle(name)
 
 
 class _Attached:
@@ -540,8 +533,3 @@ class _Attached:
 
 def _tier(name: str, probabilities: NDArray[np.float64], devices: list[str], seconds: float) -> _Tier:
     return _Tier(name, probabilities, float(normalized_entropy(probabilities)), devices, seconds)
-
-
-def _expire(pending: _Pending) -> None:
-    if not pending.done.done():
-        pending.done.set_result(None)

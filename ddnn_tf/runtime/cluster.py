@@ -183,10 +183,6 @@ class Cluster:
         """Of one of its processes, or the client."""
         return None if self._plaintext else Certificates.read(self._certs, name)
 
-    def address(self, name: str) -> str:
-        """Where a process listens."""
-        return self._processes[name].address
-
     def pid(self, name: str) -> int:
         """Of a process."""
         handle = self._processes[name].handle

@@ -32,6 +32,7 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Verdict,
 )
 from ddnn_tf.runtime.device import delivery
+from ddnn_tf.runtime.gathering import Gathering
 from ddnn_tf.runtime.links import Link, Outbox
 from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.telemetry import Metrics
@@ -51,13 +52,11 @@ class _Ticket:
 
     made: float
     maps: dict[str, NDArray[np.float32] | None] = field(default_factory=dict)
-    waited_for: set[str] = field(default_factory=set)
-    done: asyncio.Future[None] | None = None
+    gathering: Gathering | None = None  # while somebody asks
 
     def settle(self, name: str) -> None:
-        self.waited_for.discard(name)
-        if self.done is not None and not self.waited_for and not self.done.done():
-            self.done.set_result(None)
+        if self.gathering is not None:
+            self.gathering.settle(name)
 
 
 class Upper:
@@ -195,18 +194,13 @@ class Upper:
         """The feature maps of a ticket's senders, in the order of the topology."""
         ticket = self._ticket(question.ticket)
         # Who has no stream open cannot deliver, and is not waited for.
-        ticket.waited_for = {
+        ticket.gathering = Gathering(
             sender for sender in question.senders if sender in self._open and sender not in ticket.maps
-        }
-        loop = asyncio.get_running_loop()
-        ticket.done = loop.create_future()
-        timer = loop.call_later(wait, _expire, ticket.done)
+        )
         self._collecting.add(question.ticket)
         try:
-            if ticket.waited_for:
-                await ticket.done
+            await ticket.gathering.wait(wait)
         finally:
-            timer.cancel()
             self._collecting.discard(question.ticket)
             self._drop(question.ticket)
         found = {}
@@ -306,8 +300,3 @@ class _Delivering:
 
     def close(self) -> None:
         self._upper.closed(self._sender, self)
-
-
-def _expire(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
