@@ -160,7 +160,7 @@ class Topology(_Strict):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise ValueError(_one_sentence(error)) from None
+            raise ValueError(one_sentence(error, "topology")) from None
 
     @model_validator(mode="after")
     def _check(self) -> Topology:
@@ -378,16 +378,7 @@ class Topology(_Strict):
         Raises:
             ValueError: Not YAML, not a mapping, or a contradiction (the message names the field).
         """
-        try:
-            fields = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"The topology is not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(fields, dict):
-            raise ValueError(
-                f"Expected the topology to be a YAML mapping with `devices`, `cloud`, `classes`, but "
-                f"got {type(fields).__name__}."
-            )
-        return cls(**{str(key): value for key, value in fields.items()})
+        return cls(**yaml_mapping(text, "topology", "`devices`, `cloud`, `classes`"))
 
     @classmethod
     def load(cls, path: str | Path) -> Topology:
@@ -411,16 +402,43 @@ def convp_size(size: tuple[int, int], blocks: int) -> tuple[int, int]:
     return height, width
 
 
-def _one_sentence(error: ValidationError) -> str:
-    """The first finding of pydantic, as a sentence that names the field, the value and the remedy."""
+def yaml_mapping(text: str, subject: str, known: str) -> dict[str, Any]:
+    """Reads a mapping from YAML (of which JSON is a part).
+
+    Args:
+        text: The YAML.
+        subject: What it is to be, for the error message: `topology`.
+        known: Fields that it has, for the error message.
+
+    Raises:
+        ValueError: Not YAML, or not a mapping.
+    """
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"The {subject} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise ValueError(
+            f"Expected the {subject} to be a YAML mapping with {known}, but got {type(fields).__name__}."
+        )
+    return {str(key): value for key, value in fields.items()}
+
+
+def one_sentence(error: ValidationError, subject: str) -> str:
+    """The first finding of pydantic, as a sentence that names the field, the value and the remedy.
+
+    Args:
+        error: What pydantic found.
+        subject: What it was looking at: `topology`.
+    """
     finding = error.errors()[0]
     field = ".".join(str(part) for part in finding["loc"])
     message = finding["msg"].removeprefix("Value error, ")
     if not field or (finding["type"] == "value_error" and message.startswith("'")):
         inside = f"{field}: " if field else ""
-        return f"The topology contradicts itself: {inside}{message}."
+        return f"The {subject} contradicts itself: {inside}{message}."
     if finding["type"] == "missing":
-        return f"The topology lacks the field '{field}'."
+        return f"The {subject} lacks the field '{field}'."
     if finding["type"] == "extra_forbidden":
-        return f"The topology has no field '{field}': remove it or correct its spelling."
-    return f"The topology's field '{field}' is {finding['input']!r}: {message[0].lower()}{message[1:]}."
+        return f"The {subject} has no field '{field}': remove it or correct its spelling."
+    return f"The {subject}'s field '{field}' is {finding['input']!r}: {message[0].lower()}{message[1:]}."

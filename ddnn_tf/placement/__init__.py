@@ -1,0 +1,38 @@
+"""The placement of CNN layers on the units of an IoT network, as an optimization problem.
+
+    >>> from ddnn_tf.placement import random_instance, solve
+    >>> solution = solve(random_instance("mixed", seed=1))
+    >>> solution.status, solution.latency_s, solution.gap
+
+Units with limited memory and computing, linked by radio, hold the layers of one or several CNNs, with or
+without early exits. Wanted is the assignment of least decision latency: `problem` writes down the mathematics,
+`solver` finds the optimum and proves it with HiGHS, `checker` recomputes it from the definition.
+
+Source: Disabato, Roveri and Alippi, "Distributed Deep Convolutional Neural Networks for the
+Internet-of-Things", arXiv 1908.01656.
+"""
+
+from ddnn_tf.placement.catalogue import CNNS, UNIT_TYPES
+from ddnn_tf.placement.checker import Checked, CnnLatency, check_placement
+from ddnn_tf.placement.feasibility import InfeasibleError
+from ddnn_tf.placement.instance import Cnn, Instance, Unit, Workload
+from ddnn_tf.placement.random_instances import EXPERIMENTS, Experiment, random_instance
+from ddnn_tf.placement.solution import Solution, solve
+
+__all__ = [
+    "CNNS",
+    "EXPERIMENTS",
+    "UNIT_TYPES",
+    "Checked",
+    "Cnn",
+    "CnnLatency",
+    "Experiment",
+    "InfeasibleError",
+    "Instance",
+    "Solution",
+    "Unit",
+    "Workload",
+    "check_placement",
+    "random_instance",
+    "solve",
+]

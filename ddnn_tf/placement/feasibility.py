@@ -1,0 +1,164 @@
+"""Why an instance has no placement: which layer, which limit.
+
+First what can be read off: a layer that fits no unit, limits that are too small in total, too few units
+for the layers that need large ones. If none of these explains it, the smallest excess over one kind of
+limit that would make a placement possible.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnn_tf.placement.problem import RESOURCES, Floats, Problem
+
+__all__ = ["InfeasibleError", "check_feasible", "explain_infeasible"]
+
+_UNITS = {"memory": "KB of memory", "compute": "million operations", "layers": "layers"}
+_LIMIT = {"memory": "memory_kb", "compute": "compute_limit_mop", "layers": "layers_per_unit"}
+_SECONDS = 30.0
+
+
+class InfeasibleError(ValueError):
+    """No placement keeps all limits."""
+
+
+def check_feasible(problem: Problem) -> None:
+    """Checks what every placement needs.
+
+    Raises:
+        InfeasibleError: A layer fits no unit, or the units' limits are too small together.
+    """
+    fits = np.isfinite(problem.cost)
+    for task in np.flatnonzero(~fits.any(axis=1)):
+        for resource, name in enumerate(RESOURCES[:2]):
+            if not (problem.demand[resource, task] <= problem.room[resource]).any():
+                largest = int(problem.capacity[resource].argmax())
+                raise InfeasibleError(
+                    f"No placement: {problem.task_names[task]} needs "
+                    f"{problem.demand[resource, task]:g} {_UNITS[name]}, but the largest unit, "
+                    f"{problem.unit_names[largest]}, has {problem.capacity[resource, largest]:g} "
+                    f"('{_LIMIT[name]}'). Add a larger unit, or split the layer."
+                )
+        raise InfeasibleError(
+            f"No placement: {problem.task_names[task]} fits no unit; those with enough memory have too "
+            "small a 'compute_limit_mop'. Add a larger unit, or split the layer."
+        )
+    for resource, name in enumerate(RESOURCES):
+        needed, there = problem.demand[resource].sum(), problem.room[resource].sum()
+        if needed > there:
+            raise InfeasibleError(
+                f"No placement: all layers together need {needed:g} {_UNITS[name]}, but all units together "
+                f"hold {problem.capacity[resource].sum():g} ('{_LIMIT[name]}'). Add units, or raise it."
+            )
+    _check_large(problem, fits)
+
+
+def _check_large(problem: Problem, fits: NDArray[np.bool_]) -> None:
+    """Layers that need large units against the places that these offer."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    tasks = len(problem.cost)
+    offers = np.minimum(problem.capacity[RESOURCES.index("layers")], tasks).astype(np.int64)
+    place = np.repeat(np.arange(len(offers)), offers)
+    matched = maximum_bipartite_matching(csr_matrix(fits[:, place]), perm_type="column")
+    if (matched >= 0).all():
+        return
+    # From a layer without a place, all that alternating paths reach are too many for too few units (Hall).
+    crowd = {int(np.flatnonzero(matched < 0)[0])}
+    reached: set[int] = set()
+    holder = {int(column): task for task, column in enumerate(matched) if column >= 0}
+    todo = list(crowd)
+    while todo:
+        for column in np.flatnonzero(fits[todo.pop(), place]):
+            if int(column) not in reached:
+                reached.add(int(column))
+                task = holder.get(int(column))
+                if task is not None and task not in crowd:
+                    crowd.add(task)
+                    todo.append(task)
+    units = sorted({int(place[column]) for column in reached})
+    raise InfeasibleError(
+        f"No placement: {len(crowd)} layers "
+        f"({_listed([problem.task_names[task] for task in sorted(crowd)])}) fit only {len(units)} units "
+        f"({_listed([problem.unit_names[unit] for unit in units])}), which take "
+        f"{len(reached)} layers ('layers_per_unit'). Add units with as much memory, or raise that limit."
+    )
+
+
+def explain_infeasible(problem: Problem) -> str:
+    """Says why a problem that passes `check_feasible` has no placement all the same."""
+    excesses = []
+    if problem.exclusive and _least_excess(problem, None, exclusive=False) == 0:
+        return (
+            "No placement: with units of their own ('shared: false') the CNNs do not find enough room; "
+            "sharing units, they would. Add units, or share them."
+        )
+    if problem.budget is not None and _least_excess(problem, None, exclusive=problem.exclusive) == 0:
+        return f"No placement keeps the second cost at or below {problem.budget.limit:g}: raise that limit."
+    for resource, name in enumerate(RESOURCES):
+        excess = _least_excess(problem, resource, exclusive=problem.exclusive)
+        if np.isfinite(excess) and excess > 0:
+            excesses.append(f"{excess:g} {_UNITS[name]} more ('{_LIMIT[name]}')")
+    if not excesses:
+        return "No placement: several limits are too small at once. Add units, or raise their limits."
+    return (
+        "No placement: the layers fit the units one by one, and in total, but not all at once. It would take "
+        f"{' or '.join(excesses)}, on the right units. Add units, or raise their limits."
+    )
+
+
+def _least_excess(problem: Problem, lifted: int | None, *, exclusive: bool) -> float:
+    """The least total excess over one kind of limit that allows a placement; infinite if none does."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_matrix
+
+    task, unit = np.nonzero(np.isfinite(problem.cost))
+    tasks, units = problem.cost.shape
+    owners = np.unique(problem.owner)
+    columns = len(task)
+    own = columns + units  # after x and the excess of each unit, who holds which unit
+    total = own + (len(owners) * units if exclusive else 0)
+    at = np.arange(columns)
+
+    def rows(values: Floats, row: NDArray[np.int64], column: NDArray[np.int64], count: int) -> Any:
+        return coo_matrix((values, (row, column)), shape=(count, total))
+
+    constraints = [LinearConstraint(rows(np.ones(columns), task, at, tasks), 1, 1)]
+    for resource in range(len(RESOURCES)):
+        scale = np.maximum(problem.capacity[resource], 1e-9)
+        finite = np.isfinite(scale)
+        scale = np.where(finite, scale, 1.0)
+        values = np.where(finite[unit], problem.demand[resource, task] / scale[unit], 0.0)
+        matrix = rows(values, unit, at, units)
+        if resource == lifted:
+            matrix = matrix + rows(-1 / scale, np.arange(units), columns + np.arange(units), units)
+        constraints.append(LinearConstraint(matrix, -np.inf, 1 + 1e-9))
+    if exclusive:
+        holds = own + np.searchsorted(owners, problem.owner[task]) * units + unit
+        ones = np.ones(columns)
+        constraints.append(
+            LinearConstraint(rows(ones, at, at, columns) - rows(ones, at, holds, columns), -np.inf, 0)
+        )
+        every = np.arange(own, total)
+        constraints.append(
+            LinearConstraint(rows(np.ones(len(every)), (every - own) % units, every, units), -np.inf, 1)
+        )
+    goal = np.zeros(total)
+    goal[columns:own] = 1
+    upper = np.ones(total)
+    upper[columns:own] = np.inf if lifted is not None else 0
+    integer = np.ones(total)
+    integer[columns:own] = 0
+    found = milp(
+        goal, constraints=constraints, bounds=Bounds(0, upper), integrality=integer,
+        options={"time_limit": _SECONDS},
+    )  # fmt: skip
+    return np.inf if found.x is None else float(np.round(found.fun, 6))
+
+
+def _listed(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

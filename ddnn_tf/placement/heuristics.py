@@ -1,0 +1,197 @@
+"""Good placements without proof: built run by run at the bound's prices, then improved.
+
+Built: each CNN in turn takes, run by run, the unit from which the rest of its way is cheapest at the prices
+of the relaxation, among the units with room. Improved: while something gets cheaper, a CNN takes its best way
+in the room that the others leave, or two layers swap units; with one layer a unit, every second layer at once
+goes to its best place, which is an assignment problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnn_tf.placement.problem import Floats, Problem
+from ddnn_tf.placement.relaxation import Prices, Relaxation
+
+__all__ = ["Weighted", "construct", "improve"]
+
+_FORBIDDEN = 1e9
+_LEAST = 1e-10  # an improvement below this, relative, is rounding
+_ROUNDS = 200
+
+Units = NDArray[np.int64]
+
+
+class Weighted:
+    """A problem of chains whose costs are one sum: CNNs by their weights, and the second cost by its price.
+
+    Args:
+        problem: The problem.
+        prices: Where the weights come from; prices of the units take no part.
+    """
+
+    def __init__(self, problem: Problem, prices: Prices) -> None:
+        self.problem = problem
+        # Weights may be 0, and infinity times 0 is no number.
+        self.can_run = np.isfinite(problem.cost)
+        self.cost = prices.chain[problem.owner][:, None] * np.where(self.can_run, problem.cost, 0.0)
+        self.per_hop = np.array(
+            [prices.chain[problem.owner[link.first]] * link.per_hop for link in problem.links]
+        )
+        if problem.budget is not None and prices.budget:
+            self.cost = self.cost + prices.budget * problem.budget.cost
+            self.per_hop = self.per_hop + prices.budget * problem.budget.per_hop
+        # Of the step from each task to the next, 0 after the last of a CNN.
+        self.onward = np.zeros(len(self.cost))
+        for at, link in enumerate(problem.links):
+            self.onward[link.first] = self.per_hop[at]
+
+    def value(self, units: Units) -> float:
+        """Of an assignment."""
+        steps = self.problem.hops[units[:-1], units[1:]] * self.onward[:-1]
+        return float(self.cost[np.arange(len(units)), units].sum() + steps.sum())
+
+
+def construct(relaxation: Relaxation, prices: Prices, order: Sequence[int]) -> Units | None:
+    """Places the CNNs in an order, run by run.
+
+    Returns:
+        `(tasks,)` unit numbers, or None if some layer finds no room.
+    """
+    problem = relaxation.problem
+    behind, nodes = relaxation.behind(prices), relaxation.nodes(prices)
+    free = problem.room.copy()
+    holder = np.full(free.shape[1], -1)
+    chosen = np.full(len(problem.cost), -1, np.int64)
+    per_hop = {link.first: relaxation.per_hop(at, prices) for at, link in enumerate(problem.links)}
+    for chain in (problem.chains[at] for at in order):
+        task, owner = chain.start, int(problem.owner[chain.start])
+        may_hold = (holder == -1) | (holder == owner) if problem.exclusive else np.ones(len(holder), bool)
+        while task < chain.stop:
+            best = (np.inf, -1, -1)
+            total, load = np.zeros(free.shape[1]), np.zeros(len(free))
+            if task > chain.start:
+                total = per_hop[task - 1] * problem.hops[chosen[task - 1]]
+            for length, possible in enumerate(relaxation.choices.spans[task]):
+                last = task + length
+                total, load = total + nodes[last], load + problem.demand[:, last]
+                fits = possible & may_hold & (load[:, None] <= free).all(axis=0)
+                cost = np.where(fits, total + behind[last].enter, np.inf)
+                unit = int(cost.argmin())
+                if cost[unit] < best[0]:
+                    best = (float(cost[unit]), unit, last)
+            _, unit, last = best
+            if unit < 0:
+                return None
+            chosen[task : last + 1] = unit
+            free[:, unit] -= problem.demand[:, task : last + 1].sum(axis=1)
+            holder[unit] = owner
+            task = last + 1
+    return chosen
+
+
+def improve(relaxation: Relaxation, prices: Prices, units: Units) -> Units:
+    """Improves an assignment that keeps the units' limits, until nothing helps."""
+    weighted = Weighted(relaxation.problem, prices)
+    if weighted.problem.is_single:
+        return _assign_alternately(weighted, units)
+    free_prices = replace(prices, unit=np.zeros_like(prices.unit))
+    for _ in range(_ROUNDS):
+        moved = _reroute(relaxation, free_prices, weighted, units)
+        if moved is None:
+            moved = _best_swap(weighted, units)
+        if moved is None:
+            break
+        units = moved
+    return units
+
+
+def _reroute(relaxation: Relaxation, prices: Prices, weighted: Weighted, units: Units) -> Units | None:
+    """A CNN onto its cheapest way in the room that the others leave, or None if no CNN gains by it."""
+    problem = relaxation.problem
+    nodes, load, value = relaxation.nodes(prices), problem.load(units), weighted.value(units)
+    for chain in problem.chains:
+        own = np.zeros_like(load)
+        for task in chain:
+            own[:, units[task]] += problem.demand[:, task]
+        free = problem.room - load + own
+        others = np.ones(free.shape[1], bool)
+        if problem.exclusive:
+            others[np.delete(units, slice(chain.start, chain.stop))] = False
+        spans: dict[int, NDArray[np.bool_]] = {}
+        for first in chain:
+            rows = relaxation.choices.spans[first]
+            loads = np.cumsum(problem.demand[:, first : first + len(rows)], axis=1)
+            spans[first] = rows & others & (loads.T[:, :, None] <= free[None]).all(axis=1)
+        ways = relaxation.sweep(chain, nodes, prices, spans)
+        if not np.isfinite(ways[chain[-1]].best.min()):
+            continue
+        moved = units.copy()
+        moved[chain.start : chain.stop] = relaxation.path(chain, ways)
+        if (
+            weighted.value(moved) < value - _LEAST * abs(value)
+            and (problem.load(moved) <= problem.room).all()
+        ):
+            return moved
+    return None
+
+
+def _assign_alternately(weighted: Weighted, units: Units) -> Units:
+    """One layer a unit: the even layers of all CNNs at once, then the odd ones, each to their best units."""
+    from scipy.optimize import linear_sum_assignment
+
+    problem = weighted.problem
+    place = np.concatenate([np.arange(len(chain)) for chain in problem.chains])
+    best, units = weighted.value(units), units.copy()
+    while True:
+        for parity in (0, 1):
+            moving = np.flatnonzero(place % 2 == parity)
+            if not len(moving):
+                continue
+            taken = np.zeros(len(problem.hops), bool)
+            taken[units[place % 2 != parity]] = True
+            free = np.flatnonzero(~taken)
+            costs = np.where(weighted.can_run[moving], weighted.cost[moving], _FORBIDDEN)
+            costs = costs + _to_neighbours(weighted, units, moving)
+            rows, columns = linear_sum_assignment(costs[:, free])
+            units[moving[rows]] = free[columns]
+        value = weighted.value(units)
+        if value >= best - _LEAST * abs(best):
+            return units
+        best = value
+
+
+def _to_neighbours(weighted: Weighted, units: Units, tasks: NDArray[np.int64]) -> Floats:
+    """`(tasks, units)`: cost of the steps from and to the layers beside each task, where these are now."""
+    hops, onward = weighted.problem.hops, weighted.onward
+    before = np.where(tasks > 0, onward[tasks - 1], 0.0)
+    after = np.minimum(tasks + 1, len(units) - 1)
+    return before[:, None] * hops[units[tasks - 1]] + onward[tasks][:, None] * hops[units[after]]
+
+
+def _best_swap(weighted: Weighted, units: Units) -> Units | None:
+    """Two layers, not neighbours, exchange their units: the swap that saves most, or None."""
+    problem = weighted.problem
+    tasks = np.arange(len(units))
+    cost = np.where(weighted.can_run, weighted.cost, _FORBIDDEN)
+    at = (cost + _to_neighbours(weighted, units, tasks))[:, units]  # of task s where task t is
+    saved = np.diag(at)[:, None] - at
+    saved = saved + saved.T
+    free = problem.room - problem.load(units)
+    for resource in range(len(free)):
+        need = problem.demand[resource][:, None] - problem.demand[resource][None]
+        saved[need > free[resource, units][None]] = -np.inf
+    saved = np.minimum(saved, saved.T)
+    saved[np.abs(tasks[:, None] - tasks[None]) <= 1] = -np.inf
+    if problem.exclusive:
+        saved[problem.owner[:, None] != problem.owner[None]] = -np.inf
+    one, two = np.unravel_index(int(saved.argmax()), saved.shape)
+    if saved[one, two] <= _LEAST * abs(weighted.value(units)):
+        return None
+    swapped = units.copy()
+    swapped[[one, two]] = units[[two, one]]
+    return swapped

@@ -1,0 +1,316 @@
+"""What is to be placed where: units, their radio network, CNNs with their sources and sinks, and limits.
+
+An `Instance` is validated when made, cannot be changed afterwards, and is read from and written to
+YAML (of which JSON is a part):
+
+    units:
+    - {name: camera, type: stm32h7, position: [0, 0]}
+    - {name: board, type: raspberry_pi_3b_plus, position: [2, 1]}
+    - {name: server, memory_kb: 4194304, compute_limit_mop: 1000000, speed_mop_s: 5000, position: [4, 1]}
+    range_m: 3.0
+    cnns:
+    - {cnn: alexnet, source: camera}
+    layers_per_unit: 4
+
+Units are linked when closer than `range_m`, or as `links` lists them. Source and sink of a CNN are a
+unit, or a place `[x, y]` in the plane with a radio of its own, which takes no layers.
+
+Source: Disabato, Roveri and Alippi, arXiv 1908.01656, Section III.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, INPUT_KB, known_cnn, known_unit_type
+from ddnn_tf.topology import one_sentence, yaml_mapping
+
+__all__ = ["Cnn", "Instance", "Objective", "Place", "Point", "Unit", "Workload"]
+
+Objective = Literal["sum", "max"]
+
+_Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Point = tuple[_Coordinate, _Coordinate]
+"""A place in the plane, in metres."""
+Place = str | Point
+"""A unit by its name, or a point with a radio of its own."""
+
+_SUM_TOLERANCE = 1e-6
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Unit(_Strict):
+    """A unit that can run layers. With a built-in `type`, what is left out comes from there.
+
+    Attributes:
+        name: Its name; unique in an instance.
+        type: What it is, for tables and figures.
+        memory_kb: Memory for the layers that it holds, KB.
+        compute_limit_mop: Most that its layers may demand together, million operations.
+        speed_mop_s: Million operations a second.
+        position: `(x, y)` in metres, if the network goes by range.
+        energy_j_mop: Joules per million operations.
+    """
+
+    name: str
+    type: str = "unit"
+    memory_kb: _Size
+    compute_limit_mop: _Size = 1e6
+    speed_mop_s: _Positive
+    position: Point | None = None
+    energy_j_mop: _Size = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_type(cls, fields: Any) -> Any:
+        # A full set of numbers needs no type that is built in.
+        if isinstance(fields, dict) and "type" in fields and not {"memory_kb", "speed_mop_s"} <= set(fields):
+            return {**known_unit_type(str(fields["type"])), **fields}
+        return fields
+
+
+class Cnn(_Strict):
+    """A CNN as its layers demand it, with exits after some of them.
+
+    Attributes:
+        name: Its name.
+        demand_mop: c, million operations of each layer.
+        memory_kb: m, KB of each layer's weights.
+        output_kb: K, KB of each layer's output; the last one is the decision.
+        exit_probability: g, that the decision leaves after each layer; sums to 1. Left out: after the last.
+        run_probability: p, that each layer runs at all; never rises. Left out: 1 minus the exits before it.
+        layers: Names of the layers.
+    """
+
+    name: str
+    demand_mop: Annotated[tuple[_Size, ...], Field(min_length=1)]
+    memory_kb: tuple[_Size, ...]
+    output_kb: tuple[_Size, ...]
+    exit_probability: tuple[_Share, ...] = ()
+    run_probability: tuple[_Share, ...] = ()
+    layers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Cnn:
+        count = len(self.demand_mop)
+        exits = self.exit_probability or (0.0,) * (count - 1) + (1.0,)
+        before = [0.0, *itertools.accumulate(exits)][:count]
+        derived = tuple(max(0.0, 1.0 - share) for share in before)
+        object.__setattr__(self, "exit_probability", exits)
+        object.__setattr__(self, "run_probability", self.run_probability or derived)
+        object.__setattr__(self, "layers", self.layers or tuple(f"layer_{at}" for at in range(count)))
+        for field in ("memory_kb", "output_kb", "exit_probability", "run_probability", "layers"):
+            if len(getattr(self, field)) != count:
+                raise ValueError(
+                    f"'{field}' of '{self.name}' has {len(getattr(self, field))} values, but 'demand_mop' "
+                    f"has {count}: give one for each layer"
+                )
+        if abs(sum(exits) - 1) > _SUM_TOLERANCE:
+            raise ValueError(
+                f"'exit_probability' of '{self.name}' adds up to {sum(exits):.6g}: every decision leaves "
+                "somewhere, so it must add up to 1"
+            )
+        runs = self.run_probability
+        for at, (earlier, later) in enumerate(itertools.pairwise(runs)):
+            if later > earlier + _SUM_TOLERANCE:
+                raise ValueError(
+                    f"'run_probability' of '{self.name}' rises from {earlier:g} to {later:g} after layer "
+                    f"{at}: a layer runs only if the one before it ran"
+                )
+        for at, (leaves, run) in enumerate(zip(exits, runs, strict=True)):
+            if leaves > run + _SUM_TOLERANCE:
+                raise ValueError(
+                    f"'exit_probability' of '{self.name}' is {leaves:g} after layer {at}, which runs with "
+                    f"probability {run:g}: no more can leave there"
+                )
+        return self
+
+    @classmethod
+    def builtin(cls, name: str) -> Cnn:
+        """A CNN of the catalogue; raises ValueError if there is none of that name."""
+        return cls(**known_cnn(name))
+
+
+def _cnn_by_name(value: Any) -> Any:
+    return known_cnn(value) if isinstance(value, str) else value
+
+
+class Workload(_Strict):
+    """A CNN that runs for a source of images and tells its decisions to a sink.
+
+    Attributes:
+        cnn: The CNN, or the name of a built-in one.
+        source: Where its images come from.
+        sink: Where its decisions go; left out: to the source.
+        input_kb: Ks, KB of an image.
+    """
+
+    cnn: Annotated[Cnn, BeforeValidator(_cnn_by_name)]
+    source: Place
+    sink: Place | None = None
+    input_kb: _Size = INPUT_KB
+
+    @property
+    def target(self) -> Place:
+        """The sink, which is the source if none is given."""
+        return self.source if self.sink is None else self.sink
+
+
+class Instance(_Strict):
+    """A placement problem.
+
+    Attributes:
+        units: The units.
+        cnns: The CNNs that run on them.
+        range_m: Units closer than this are linked, metres.
+        links: Pairs of unit names that are linked, in place of positions and a range.
+        data_rate_kb_s: KB a second over a hop.
+        layers_per_unit: L, the most layers on a unit; None: as many as its limits hold.
+        shared: Whether a unit may hold layers of several CNNs.
+        objective: `sum` of the CNNs' latencies (the reference's), or the `max`, that of the slowest.
+        energy_j_kb: Joules per KB and hop.
+        reference_compatible: The image travels to the second layer's unit instead of the first's, as in
+            the reference code (a slip there). For comparisons with its printed results only.
+
+    Raises:
+        ValueError: A field is out of its range or contradicts another, or the network is not connected.
+    """
+
+    units: Annotated[tuple[Unit, ...], Field(min_length=1)]
+    cnns: Annotated[tuple[Workload, ...], Field(min_length=1)]
+    range_m: _Positive | None = None
+    links: tuple[tuple[str, str], ...] | None = None
+    data_rate_kb_s: _Positive = DATA_RATE_KB_S
+    layers_per_unit: Annotated[int, Field(ge=1)] | None = None
+    shared: bool = True
+    objective: Objective = "sum"
+    energy_j_kb: _Size = 0.0
+    reference_compatible: bool = False
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ValueError(one_sentence(error, "placement instance")) from None
+
+    @model_validator(mode="after")
+    def _check(self) -> Instance:
+        names = self.unit_names
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"'units' names {min(twice)!r} twice: every unit needs a name of its own")
+        places = [place for each in self.cnns for place in (each.source, each.target)]
+        for place in places:
+            if isinstance(place, str) and place not in names:
+                raise ValueError(f"'cnns' names {place!r} as source or sink, but there is no such unit")
+        if (self.range_m is None) == (self.links is None) and len(self.units) > 1:
+            raise ValueError("'range_m' and 'links': give one of them, to say which units hear each other")
+        if self.range_m is not None:
+            for unit in self.units:
+                if unit.position is None:
+                    raise ValueError(f"'units': {unit.name!r} has no 'position', which 'range_m' needs")
+        elif any(not isinstance(place, str) for place in places):
+            raise ValueError("'cnns': a source at a place [x, y] needs 'range_m'; without it, name a unit")
+        for pair in self.links or ():
+            for name in pair:
+                if name not in names:
+                    raise ValueError(f"'links' names {name!r}, but there is no such unit")
+        lost = np.flatnonzero(~np.isfinite(self._all_hops[0]))
+        if len(lost):
+            raise ValueError(
+                f"'units': the network is not connected, {names[0]!r} cannot reach "
+                f"{self._nodes[int(lost[0])]!r}: raise 'range_m' (or add a link)"
+            )
+        return self
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """Names of the units, in order."""
+        return tuple(unit.name for unit in self.units)
+
+    @functools.cached_property
+    def hops(self) -> NDArray[np.float64]:
+        """Hops on the shortest path between units, `(units, units)` float64."""
+        return self._all_hops[: len(self.units), : len(self.units)]
+
+    def hops_from(self, place: Place) -> NDArray[np.float64]:
+        """Hops from a source or to a sink, `(units,)` float64."""
+        return self._all_hops[self._nodes.index(place), : len(self.units)]
+
+    @functools.cached_property
+    def _nodes(self) -> list[Place]:
+        """Units, then the points that are sources or sinks."""
+        points = [place for each in self.cnns for place in (each.source, each.target)]
+        return [*self.unit_names, *dict.fromkeys(each for each in points if not isinstance(each, str))]
+
+    @functools.cached_property
+    def _all_hops(self) -> NDArray[np.float64]:
+        from scipy.sparse.csgraph import shortest_path
+
+        return shortest_path(self._adjacency, method="D", directed=False, unweighted=True)
+
+    @property
+    def _adjacency(self) -> Any:
+        from scipy.sparse import csr_matrix
+
+        nodes = self._nodes
+        linked = np.zeros((len(nodes), len(nodes)), bool)
+        if self.range_m is not None:
+            positions = [*(unit.position for unit in self.units), *nodes[len(self.units) :]]
+            at = np.array(positions, np.float64)
+            linked = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1)) < self.range_m
+        for pair in self.links or ():
+            first, second = (nodes.index(name) for name in pair)
+            linked[first, second] = linked[second, first] = True
+        np.fill_diagonal(linked, False)
+        return csr_matrix(linked)
+
+    def replace(self, **fields: Any) -> Instance:
+        """The same instance with other fields, validated anew."""
+        return Instance(**{**{name: getattr(self, name) for name in type(self).model_fields}, **fields})
+
+    def to_yaml(self) -> str:
+        """The instance as YAML, which `from_yaml` reads back to an equal one."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json", exclude_none=True),
+            sort_keys=False,
+            default_flow_style=None,
+            width=math.inf,
+        )
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Instance:
+        """Reads an instance from YAML or JSON text.
+
+        Raises:
+            ValueError: Not YAML, not a mapping, or a contradiction (the message names the field).
+        """
+        return cls(**yaml_mapping(text, "placement instance", "`units`, `cnns` and `range_m`"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Instance:
+        """Reads an instance from a YAML or JSON file.
+
+        Raises:
+            FileNotFoundError: No such file.
+            ValueError: As `from_yaml`, with the path in front.
+        """
+        try:
+            return cls.from_yaml(Path(path).read_text(encoding="utf-8"))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,377 @@
+"""Lower bounds by Lagrangian relaxation, and what cannot be part of an optimum.
+
+With prices on the units' limits (and on the budget, and weights on the branches of a maximum), every CNN
+looks for its cheapest way through the units on its own: a shortest path of runs and steps (`choices`).
+Whatever the prices, the sum of these paths less the prices' worth is a lower bound; subgradient steps raise
+it. A run or a step whose cheapest path costs more than a known solution is then left out for good. What remains
+is small.
+
+Source: Held and Karp 1971 for subgradient optimisation of Lagrangian bounds; the rest is ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnn_tf.placement.choices import Choices
+from ddnn_tf.placement.problem import Floats, Problem
+
+__all__ = ["Prices", "Relaxation", "raise_bound"]
+
+_STALL = 15
+_SHRINK = 0.6
+_LEAST_STEP = 1e-3
+_MOMENTUM = 0.7
+_GUESS = 0.02
+_SEARCH_EVERY = 25
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Multipliers.
+
+    Attributes:
+        unit: `(3, units)`, for using a whole unit's capacity.
+        budget: Of the second cost.
+        chain: `(chains,)`, weight of each CNN's cost in the objective.
+    """
+
+    unit: Floats
+    budget: float
+    chain: Floats
+
+
+@dataclass
+class _Ways:
+    """Cheapest ways to a task on each unit, all `(units,)`.
+
+    `enter` is the cost up to the task, without it, if a run begins there; `best` the cost with it, if a run
+    (which began `length` tasks before) ends there. `second` ones avoid the unit `via` which the best came.
+    """
+
+    enter: Floats
+    via: NDArray[np.int64]
+    best: Floats
+    length: NDArray[np.int64]
+    second: Floats | None = None
+    second_via: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class _Relaxed:
+    value: float
+    units: NDArray[np.int64]
+    ways: list[_Ways]  # by task
+
+
+class Relaxation:
+    """Bounds on what is left of a problem of chains.
+
+    Args:
+        problem: The problem.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.choices = Choices(problem)
+        self.no_return = False
+        """Whether paths that leave a unit for one layer and come back are excluded, if no unit takes two
+        layers: a higher bound for thrice the time."""
+        self._bounded = np.isfinite(problem.capacity) & (problem.capacity > 0)
+        self._capacity = np.where(self._bounded, problem.capacity, 1.0)
+        self._share = problem.demand[:, :, None] / self._capacity[:, None]
+        self._cost = np.where(np.isfinite(problem.cost), problem.cost, 0.0)
+        self._link_of = {link.first: at for at, link in enumerate(problem.links)}
+        self._steps: dict[int, tuple[float, Floats]] = {}
+
+    def start(self) -> Prices:
+        """Prices of nothing, and equal weights."""
+        chains = len(self.problem.chains)
+        share = 1.0 / chains if self.problem.is_maximum else 1.0
+        return Prices(np.zeros_like(self.problem.capacity), 0.0, np.full(chains, share))
+
+    def nodes(self, prices: Prices) -> Floats:
+        """Priced cost of each task on each unit, `(tasks, units)`; 0 where it cannot be."""
+        cost = prices.chain[self.problem.owner][:, None] * self._cost
+        if self.problem.budget is not None and prices.budget:
+            cost = cost + prices.budget * self.problem.budget.cost
+        return cost + np.einsum("rtn,rn->tn", self._share, prices.unit)
+
+    def per_hop(self, link: int, prices: Prices) -> float:
+        """Priced cost of a hop of a link."""
+        problem = self.problem
+        per_hop = float(prices.chain[problem.owner[problem.links[link].first]]) * problem.links[link].per_hop
+        if problem.budget is not None:
+            per_hop += prices.budget * float(problem.budget.per_hop[link])
+        return per_hop
+
+    def step(self, link: int, prices: Prices) -> Floats:
+        """Priced cost of each step of a link; infinite for those that are out."""
+        problem, ends, per_hop = self.problem, self.problem.links[link], self.per_hop(link, prices)
+        kept = self._steps.get(link)
+        if kept is None or kept[0] != per_hop:
+            hops = problem.hops[np.ix_(self.choices.ends[ends.first], self.choices.begins[ends.second])]
+            kept = (per_hop, np.where(self.choices.steps[link], per_hop * hops, np.inf))
+            self._steps[link] = kept
+        return kept[1]
+
+    def relax(self, prices: Prices) -> _Relaxed:
+        """The cheapest path of every CNN, and the bound."""
+        nodes = self.nodes(prices)
+        value = -self._worth(prices)
+        chosen = np.empty(len(nodes), np.int64)
+        ways: list[_Ways] = []
+        for chain in self.problem.chains:
+            found = self.sweep(chain, nodes, prices)
+            ways += found.values()
+            value += float(found[chain[-1]].best.min())
+            if not np.isfinite(value):  # nothing is left
+                return _Relaxed(np.inf, chosen, ways)
+            chosen[chain.start : chain.stop] = self.path(chain, found)
+        return _Relaxed(value, chosen, ways)
+
+    def behind(self, prices: Prices) -> dict[int, _Ways]:
+        """The same from the other end: by task, the cheapest ways from it to the end of its CNN."""
+        nodes = self.nodes(prices)
+        found: dict[int, _Ways] = {}
+        for chain in self.problem.chains:
+            found |= self.sweep(chain[::-1], nodes, prices)
+        return found
+
+    def sweep(
+        self,
+        order: range,
+        nodes: Floats,
+        prices: Prices,
+        spans: Mapping[int, NDArray[np.bool_]] | Sequence[NDArray[np.bool_]] | None = None,
+    ) -> dict[int, _Ways]:
+        """Cheapest ways along a chain, in its direction or against it.
+
+        Args:
+            order: The chain, or the chain reversed.
+            nodes: Priced cost `(tasks, units)`.
+            prices: For the steps.
+            spans: Runs to choose from; None: all that are left.
+
+        Returns:
+            The ways by task.
+        """
+        spans = self.choices.spans if spans is None else spans
+        count = nodes.shape[1]
+        found: dict[int, _Ways] = {}
+        for at, task in enumerate(order):
+            if at == 0:
+                enter, via = np.zeros(count), np.full(count, -1)
+                way = _Ways(enter, via, enter, via)
+                second_enter = np.full(count, np.inf)
+            else:
+                before = order[at - 1]
+                rows, columns, step = self._between(before, task, prices)
+                costs = self._entering(found[before], rows, columns, step)
+                enter, via = np.full(count, np.inf), np.full(count, -1)
+                first = costs.argmin(axis=0) if len(rows) else np.zeros(len(columns), np.int64)
+                across = np.arange(len(columns))
+                if len(rows):
+                    enter[columns], via[columns] = costs[first, across], rows[first]
+                way = _Ways(enter, via, enter, via)
+                if self.no_return:
+                    second_enter, second_via = np.full(count, np.inf), np.full(count, -1)
+                    if len(rows):
+                        costs[first, across] = np.inf
+                        other = costs.argmin(axis=0)
+                        second_enter[columns], second_via[columns] = costs[other, across], rows[other]
+                    way.second_via = second_via
+            way.best, way.length = self._run(order, at, way.enter, found, nodes, spans)
+            if self.no_return:
+                way.second = np.where(np.isfinite(way.best), second_enter + nodes[task], np.inf)
+            found[task] = way
+        return found
+
+    def _run(
+        self,
+        order: range,
+        at: int,
+        enter: Floats,
+        found: dict[int, _Ways],
+        nodes: Floats,
+        spans: Mapping[int, NDArray[np.bool_]] | Sequence[NDArray[np.bool_]],
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """Cheapest cost of a run that ends at a task, and over how many tasks before it."""
+        best = np.where(spans[order[at]][0], enter + nodes[order[at]], np.inf)
+        length = np.zeros(len(best), np.int64)
+        total = nodes[order[at]]
+        for extra in range(1, at + 1):
+            began = order[at - extra]
+            rows = spans[min(began, order[at])]
+            if extra >= len(rows):
+                break
+            total = total + nodes[began]
+            cost = np.where(rows[extra], found[began].enter + total, np.inf)
+            better = cost < best
+            best, length = np.where(better, cost, best), np.where(better, extra, length)
+        return best, length
+
+    def _between(
+        self, before: int, task: int, prices: Prices
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Units of a task, units of the next in a sweep, and the steps between."""
+        first, second = min(before, task), max(before, task)
+        step = self.step(self._link_of[first], prices)
+        ends, begins = self.choices.ends[first], self.choices.begins[second]
+        return (ends, begins, step) if before < task else (begins, ends, step.T)
+
+    def _entering(
+        self, way: _Ways, rows: NDArray[np.int64], columns: NDArray[np.int64], step: Floats
+    ) -> Floats:
+        """`(rows, columns)`: cheapest way to each unit of a task, and on to each of the next."""
+        costs = way.best[rows][:, None] + step
+        if way.second is not None:
+            place = np.full(len(way.best), -1)
+            place[columns] = np.arange(len(columns))
+            came_from = way.via[rows]
+            back = np.where(came_from >= 0, place[came_from], -1)
+            row = np.flatnonzero(back >= 0)
+            costs[row, back[row]] = way.second[rows[row]] + step[row, back[row]]
+        return costs
+
+    def path(self, chain: range, ways: dict[int, _Ways]) -> NDArray[np.int64]:
+        """Units of the cheapest way along a chain."""
+        chosen = np.empty(len(chain), np.int64)
+        task, unit, avoided = chain[-1], int(ways[chain[-1]].best.argmin()), -2
+        while True:
+            # With runs of one layer only, `second` ways exist; otherwise nothing is avoided.
+            way = ways[task]
+            began = task - int(way.length[unit])
+            chosen[began - chain.start : task - chain.start + 1] = unit
+            if began == chain.start:
+                return chosen
+            entered = ways[began]
+            previous = int(entered.via[unit])
+            if entered.second_via is not None and previous == avoided:
+                previous = int(entered.second_via[unit])
+            task, unit, avoided = began - 1, previous, unit
+
+    def prune(self, prices: Prices, upper: float) -> None:
+        """Leaves out what no solution better than `upper` uses."""
+        relaxed, behind, nodes = self.relax(prices), self.behind(prices), self.nodes(prices)
+        if not np.isfinite(relaxed.value):
+            return
+        room = upper - relaxed.value + 1e-9 * max(1.0, abs(upper))
+        spans = [rows.copy() for rows in self.choices.spans]
+        steps = [block.copy() for block in self.choices.steps]
+        for chain in self.problem.chains:
+            limit = float(relaxed.ways[chain[-1]].best.min()) + room
+            for first in chain:
+                total = np.zeros(nodes.shape[1])
+                for length in range(len(spans[first])):
+                    last = first + length
+                    total = total + nodes[last]
+                    spans[first][length] &= relaxed.ways[first].enter + total + behind[last].enter <= limit
+            for task in chain[:-1]:
+                ends, begins, step = self._between(task, task + 1, prices)
+                to_here = self._entering(relaxed.ways[task], ends, begins, step)
+                from_there = self._entering(behind[task + 1], begins, ends, np.zeros_like(step.T)).T
+                steps[self._link_of[task]] &= to_here + from_there <= limit
+        self.choices.restrict(spans, steps)
+        self._steps.clear()
+
+    def chain_costs(self, units: NDArray[np.int64]) -> Floats:
+        """Unpriced cost of each CNN's path."""
+        problem = self.problem
+        costs = np.zeros(len(problem.chains))
+        np.add.at(costs, problem.owner, problem.cost[np.arange(len(units)), units])
+        for link in problem.links:
+            costs[problem.owner[link.first]] += (
+                link.per_hop * problem.hops[units[link.first], units[link.second]]
+            )
+        return costs
+
+    def excess(self, units: NDArray[np.int64]) -> Floats:
+        """`(3, units)`: share of each limit by which an assignment exceeds it."""
+        return np.where(self._bounded, self.problem.load(units) / self._capacity - 1, 0.0)
+
+    def _worth(self, prices: Prices) -> float:
+        """What the limits are worth at these prices."""
+        budget = self.problem.budget
+        return float(prices.unit[self._bounded].sum()) + (
+            prices.budget * budget.limit if budget is not None and prices.budget else 0.0
+        )
+
+
+def raise_bound(
+    relaxation: Relaxation,
+    prices: Prices,
+    upper: float,
+    search: Callable[[Prices, NDArray[np.int64]], float],
+    *,
+    iterations: int,
+    tolerance: float,
+    deadline: float,
+) -> tuple[float, Prices]:
+    """Subgradient steps towards the best bound.
+
+    Args:
+        relaxation: What to bound.
+        prices: Where to begin.
+        upper: Value of the best solution so far; infinite if there is none.
+        search: Looks for a better solution, given prices and relaxed paths; returns the best value so far.
+        iterations: Most steps.
+        tolerance: Relative gap that is enough.
+        deadline: `time.monotonic()` at which to stop.
+
+    Returns:
+        The bound and its prices.
+    """
+    problem = relaxation.problem
+    best, best_prices = -np.inf, prices
+    direction = np.zeros_like(prices.unit)
+    length, stalled = 1.0, 0
+    for iteration in range(iterations):
+        relaxed = relaxation.relax(prices)
+        if not np.isfinite(relaxed.value):
+            return np.inf, prices
+        if relaxed.value > best:
+            best, best_prices, stalled = relaxed.value, prices, 0
+        else:
+            stalled += 1
+            if stalled >= _STALL:
+                length, stalled, prices = length * _SHRINK, 0, best_prices
+        if iteration % _SEARCH_EVERY == 0:
+            upper = search(prices, relaxed.units)
+        if upper - best <= tolerance * abs(upper) or length < _LEAST_STEP or time.monotonic() > deadline:
+            break
+        excess = relaxation.excess(relaxed.units)
+        excess[(prices.unit <= 0) & (excess < 0)] = 0
+        costs = relaxation.chain_costs(relaxed.units) if problem.is_maximum else None
+        spread = np.zeros_like(prices.chain) if costs is None else costs - costs.mean()
+        over = 0.0
+        if problem.budget is not None and np.isfinite(problem.budget.limit):
+            over = problem.budget.spent(problem, relaxed.units) - problem.budget.limit
+            if prices.budget <= 0 and over < 0:
+                over = 0.0
+        size = float((excess**2).sum() + (spread**2).sum() + over**2)
+        if size == 0:
+            break  # the relaxed paths keep all limits: nothing to correct
+        target = upper if np.isfinite(upper) else best + _GUESS * abs(best)
+        amount = length * max(target - relaxed.value, 1e-9 * abs(best)) / size
+        direction = _MOMENTUM * direction + excess
+        prices = replace(
+            prices,
+            unit=np.maximum(0, prices.unit + amount * direction),
+            budget=max(0.0, prices.budget + amount * over),
+            chain=prices.chain if costs is None else _simplex(prices.chain + amount * spread),
+        )
+    return best, best_prices
+
+
+def _simplex(weights: Floats) -> Floats:
+    """The nearest weights that are not negative and add up to 1."""
+    falling = np.sort(weights)[::-1]
+    surplus = (np.cumsum(falling) - 1) / np.arange(1, len(weights) + 1)
+    last = int(np.flatnonzero(falling > surplus)[-1])
+    return np.maximum(0, weights - surplus[last])
