@@ -11,7 +11,7 @@ from ddnn_tf.placement.problem import Problem
 
 
 def small_instance(seed: int) -> Instance:
-    """One to three CNNs of one to four layers, at most six in all, on three to five units with tight limits."""
+    """One to three CNNs of one to four layers, at most six in all, on up to five units with tight limits."""
     generator = np.random.default_rng(seed)
     count = int(generator.integers(3, 6))
     lengths = [int(generator.integers(1, 5)) for _ in range(generator.integers(1, 4))]

@@ -5,8 +5,8 @@
     >>> solution.status, solution.latency_s, solution.gap
 
 Units with limited memory and computing, linked by radio, hold the layers of one or several CNNs, with or
-without early exits. Wanted is the assignment of least decision latency: `problem` writes down the mathematics,
-`solver` finds the optimum and proves it with HiGHS, `checker` recomputes it from the definition.
+without early exits. Wanted is the assignment of least decision latency: `problem` writes down the
+mathematics, `solver` finds the optimum and proves it with HiGHS, `checker` recomputes it from the definition.
 
 Source: Disabato, Roveri and Alippi, "Distributed Deep Convolutional Neural Networks for the
 Internet-of-Things", arXiv 1908.01656.
@@ -15,9 +15,10 @@ Internet-of-Things", arXiv 1908.01656.
 from ddnn_tf.placement.catalogue import CNNS, UNIT_TYPES
 from ddnn_tf.placement.checker import Checked, CnnLatency, check_placement
 from ddnn_tf.placement.feasibility import InfeasibleError
-from ddnn_tf.placement.instance import Cnn, Instance, Unit, Workload
+from ddnn_tf.placement.instance import Cnn, Instance, Workload
 from ddnn_tf.placement.random_instances import EXPERIMENTS, Experiment, random_instance
 from ddnn_tf.placement.solution import Solution, solve
+from ddnn_tf.placement.units import Unit, UnitNetwork
 
 __all__ = [
     "CNNS",
@@ -31,6 +32,7 @@ __all__ = [
     "Instance",
     "Solution",
     "Unit",
+    "UnitNetwork",
     "Workload",
     "check_placement",
     "random_instance",

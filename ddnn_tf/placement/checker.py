@@ -14,7 +14,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddnn_tf.placement.instance import Instance, Place, Point, Unit
+from ddnn_tf.placement.instance import Instance
+from ddnn_tf.placement.units import Place, Point, Unit
 
 __all__ = ["Checked", "CnnLatency", "check_placement"]
 

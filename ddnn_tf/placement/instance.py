@@ -20,71 +20,27 @@ Source: Disabato, Roveri and Alippi, arXiv 1908.01656, Section III.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, INPUT_KB, known_cnn, known_unit_type
-from ddnn_tf.topology import one_sentence, yaml_mapping
+from ddnn_tf.placement.catalogue import INPUT_KB, known_cnn
+from ddnn_tf.placement.units import Place, Size, Strict, UnitNetwork
+from ddnn_tf.topology import yaml_mapping
 
-__all__ = ["Cnn", "Instance", "Objective", "Place", "Point", "Unit", "Workload"]
+__all__ = ["Cnn", "Instance", "Objective", "Workload"]
 
 Objective = Literal["sum", "max"]
 
-_Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-_Coordinate = Annotated[float, Field(allow_inf_nan=False)]
-Point = tuple[_Coordinate, _Coordinate]
-"""A place in the plane, in metres."""
-Place = str | Point
-"""A unit by its name, or a point with a radio of its own."""
-
 _SUM_TOLERANCE = 1e-6
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Unit(_Strict):
-    """A unit that can run layers. With a built-in `type`, what is left out comes from there.
-
-    Attributes:
-        name: Its name; unique in an instance.
-        type: What it is, for tables and figures.
-        memory_kb: Memory for the layers that it holds, KB.
-        compute_limit_mop: Most that its layers may demand together, million operations.
-        speed_mop_s: Million operations a second.
-        position: `(x, y)` in metres, if the network goes by range.
-        energy_j_mop: Joules per million operations.
-    """
-
-    name: str
-    type: str = "unit"
-    memory_kb: _Size
-    compute_limit_mop: _Size = 1e6
-    speed_mop_s: _Positive
-    position: Point | None = None
-    energy_j_mop: _Size = 0.0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_type(cls, fields: Any) -> Any:
-        # A full set of numbers needs no type that is built in.
-        if isinstance(fields, dict) and "type" in fields and not {"memory_kb", "speed_mop_s"} <= set(fields):
-            return {**known_unit_type(str(fields["type"])), **fields}
-        return fields
-
-
-class Cnn(_Strict):
+class Cnn(Strict):
     """A CNN as its layers demand it, with exits after some of them.
 
     Attributes:
@@ -98,9 +54,9 @@ class Cnn(_Strict):
     """
 
     name: str
-    demand_mop: Annotated[tuple[_Size, ...], Field(min_length=1)]
-    memory_kb: tuple[_Size, ...]
-    output_kb: tuple[_Size, ...]
+    demand_mop: Annotated[tuple[Size, ...], Field(min_length=1)]
+    memory_kb: tuple[Size, ...]
+    output_kb: tuple[Size, ...]
     exit_probability: tuple[_Share, ...] = ()
     run_probability: tuple[_Share, ...] = ()
     layers: tuple[str, ...] = ()
@@ -150,7 +106,7 @@ def _cnn_by_name(value: Any) -> Any:
     return known_cnn(value) if isinstance(value, str) else value
 
 
-class Workload(_Strict):
+class Workload(Strict):
     """A CNN that runs for a source of images and tells its decisions to a sink.
 
     Attributes:
@@ -163,7 +119,7 @@ class Workload(_Strict):
     cnn: Annotated[Cnn, BeforeValidator(_cnn_by_name)]
     source: Place
     sink: Place | None = None
-    input_kb: _Size = INPUT_KB
+    input_kb: Size = INPUT_KB
 
     @property
     def target(self) -> Place:
@@ -171,7 +127,7 @@ class Workload(_Strict):
         return self.source if self.sink is None else self.sink
 
 
-class Instance(_Strict):
+class Instance(UnitNetwork):
     """A placement problem.
 
     Attributes:
@@ -191,94 +147,20 @@ class Instance(_Strict):
         ValueError: A field is out of its range or contradicts another, or the network is not connected.
     """
 
-    units: Annotated[tuple[Unit, ...], Field(min_length=1)]
     cnns: Annotated[tuple[Workload, ...], Field(min_length=1)]
-    range_m: _Positive | None = None
-    links: tuple[tuple[str, str], ...] | None = None
-    data_rate_kb_s: _Positive = DATA_RATE_KB_S
     layers_per_unit: Annotated[int, Field(ge=1)] | None = None
     shared: bool = True
     objective: Objective = "sum"
-    energy_j_kb: _Size = 0.0
+    energy_j_kb: Size = 0.0
     reference_compatible: bool = False
 
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise ValueError(one_sentence(error, "placement instance")) from None
+    @classmethod
+    def _subject(cls) -> str:
+        return "placement instance"
 
-    @model_validator(mode="after")
-    def _check(self) -> Instance:
-        names = self.unit_names
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(f"'units' names {min(twice)!r} twice: every unit needs a name of its own")
-        places = [place for each in self.cnns for place in (each.source, each.target)]
-        for place in places:
-            if isinstance(place, str) and place not in names:
-                raise ValueError(f"'cnns' names {place!r} as source or sink, but there is no such unit")
-        if (self.range_m is None) == (self.links is None) and len(self.units) > 1:
-            raise ValueError("'range_m' and 'links': give one of them, to say which units hear each other")
-        if self.range_m is not None:
-            for unit in self.units:
-                if unit.position is None:
-                    raise ValueError(f"'units': {unit.name!r} has no 'position', which 'range_m' needs")
-        elif any(not isinstance(place, str) for place in places):
-            raise ValueError("'cnns': a source at a place [x, y] needs 'range_m'; without it, name a unit")
-        for pair in self.links or ():
-            for name in pair:
-                if name not in names:
-                    raise ValueError(f"'links' names {name!r}, but there is no such unit")
-        lost = np.flatnonzero(~np.isfinite(self._all_hops[0]))
-        if len(lost):
-            raise ValueError(
-                f"'units': the network is not connected, {names[0]!r} cannot reach "
-                f"{self._nodes[int(lost[0])]!r}: raise 'range_m' (or add a link)"
-            )
-        return self
-
-    @property
-    def unit_names(self) -> tuple[str, ...]:
-        """Names of the units, in order."""
-        return tuple(unit.name for unit in self.units)
-
-    @functools.cached_property
-    def hops(self) -> NDArray[np.float64]:
-        """Hops on the shortest path between units, `(units, units)` float64."""
-        return self._all_hops[: len(self.units), : len(self.units)]
-
-    def hops_from(self, place: Place) -> NDArray[np.float64]:
-        """Hops from a source or to a sink, `(units,)` float64."""
-        return self._all_hops[self._nodes.index(place), : len(self.units)]
-
-    @functools.cached_property
-    def _nodes(self) -> list[Place]:
-        """Units, then the points that are sources or sinks."""
-        points = [place for each in self.cnns for place in (each.source, each.target)]
-        return [*self.unit_names, *dict.fromkeys(each for each in points if not isinstance(each, str))]
-
-    @functools.cached_property
-    def _all_hops(self) -> NDArray[np.float64]:
-        from scipy.sparse.csgraph import shortest_path
-
-        return shortest_path(self._adjacency, method="D", directed=False, unweighted=True)
-
-    @property
-    def _adjacency(self) -> Any:
-        from scipy.sparse import csr_matrix
-
-        nodes = self._nodes
-        linked = np.zeros((len(nodes), len(nodes)), bool)
-        if self.range_m is not None:
-            positions = [*(unit.position for unit in self.units), *nodes[len(self.units) :]]
-            at = np.array(positions, np.float64)
-            linked = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1)) < self.range_m
-        for pair in self.links or ():
-            first, second = (nodes.index(name) for name in pair)
-            linked[first, second] = linked[second, first] = True
-        np.fill_diagonal(linked, False)
-        return csr_matrix(linked)
+    def places(self) -> tuple[Place, ...]:
+        """Sources and sinks."""
+        return tuple(place for load in self.cnns for place in (load.source, load.target))
 
     def replace(self, **fields: Any) -> Instance:
         """The same instance with other fields, validated anew."""

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, DEFAULT_MIX, INPUT_KB, known_unit_type
-from ddnn_tf.placement.instance import Cnn, Instance, Unit, Workload
+from ddnn_tf.placement.instance import Cnn, Instance, Workload
+from ddnn_tf.placement.units import Unit
 
 __all__ = ["EXPERIMENTS", "Experiment", "random_instance"]
 

@@ -3,8 +3,8 @@
 With prices on the units' limits (and on the budget, and weights on the branches of a maximum), every CNN
 looks for its cheapest way through the units on its own: a shortest path of runs and steps (`choices`).
 Whatever the prices, the sum of these paths less the prices' worth is a lower bound; subgradient steps raise
-it. A run or a step whose cheapest path costs more than a known solution is then left out for good. What remains
-is small.
+it. A run or a step whose cheapest path costs more than a known solution is then left out for good. What
+remains is small.
 
 Source: Held and Karp 1971 for subgradient optimisation of Lagrangian bounds; the rest is ours.
 """
