@@ -15,10 +15,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 from typer.exceptions import Abort, TyperException
 
+from ddnn_tf.console import new_table, show
 from ddnn_tf.datasets import DATASETS, PARTS, DataSource, MultiViewDataset
+from ddnn_tf.placement.commands import add_to as add_placement
 from ddnn_tf.runtime.commands import add_to as add_runtime
 from ddnn_tf.topology import ONE_DEVICE, Topology
 
@@ -43,7 +44,6 @@ _Devices = Annotated[
 ]
 _INTERRUPTED = 130
 _PRINTED_ROWS = 20
-_FILE_WIDTH = 130
 _Split = Annotated[
     str | None,
     typer.Option("--split", help="For scenes: random, or track (test objects never seen in training)."),
@@ -78,7 +78,7 @@ def data(
     if as_json:
         _print_json(summary)
         return
-    table = _table(
+    table = new_table(
         f"{name}: {len(loaded.labels)} samples, {loaded.devices} devices, images "
         f"{'x'.join(map(str, loaded.image_shape))}",
         "samples",
@@ -87,11 +87,11 @@ def data(
     for part in PARTS:
         counts = np.bincount(loaded.targets(part), minlength=len(loaded.class_names))
         table.add_row(part, *map(str, counts))
-    _print(table, f"Split {loaded.split_rule}.")
-    table = _table("Views of each device", "device", *loaded.class_names, "absent")
+    show(table, f"Split {loaded.split_rule}.")
+    table = new_table("Views of each device", "device", *loaded.class_names, "absent")
     for number, counts in enumerate(summary["views"]):
         table.add_row(f"device_{number}", *(str(count) for count in counts.values()))
-    _print(table)
+    show(table)
 
 
 @app.command()
@@ -423,13 +423,14 @@ def benchmark(
     if as_json:
         print(json.dumps([asdict(one) for one in timings], indent=2))
         return
-    table = _table("Time per sample, one thread", *COLUMNS)
+    table = new_table("Time per sample, one thread", *COLUMNS)
     for one in timings:
         table.add_row(*one.cells())
-    _print(table, NOTE)
+    show(table, NOTE)
 
 
 add_runtime(app)
+add_placement(app)
 
 
 def main() -> None:
@@ -523,7 +524,9 @@ def _report(found: Any, data: MultiViewDataset, seed: int, as_json: bool) -> Non
             }
         )
         return
-    table = _table(f"Accuracy on {found.test_samples} test samples", "where", "accuracy", "T", "leave here")
+    table = new_table(
+        f"Accuracy on {found.test_samples} test samples", "where", "accuracy", "T", "leave here"
+    )
     for number, value in enumerate(found.individual_accuracy):
         table.add_row(f"device_{number} alone", f"{value:.1%}", "", "")
     for tier, share in found.exit_shares.items():
@@ -536,15 +539,15 @@ def _report(found: Any, data: MultiViewDataset, seed: int, as_json: bool) -> Non
         )
     table.add_section()
     table.add_row("overall", f"{found.overall_accuracy:.1%}", "", "")
-    _print(table)
-    links = _table("Communication", "link", "bytes per sample")
+    show(table)
+    links = new_table("Communication", "link", "bytes per sample")
     for link, cost in found.bytes_per_link.items():
         links.add_row(link, f"{cost:.1f}")
     links.add_section()
     links.add_row("per sample and device, Eq. (1)", f"{found.bytes_per_sample:.1f}")
     links.add_row("raw image", f"{found.bytes_per_sample * found.reduction:.0f}")
     links.add_row("reduction", f"{found.reduction:.1f}x")
-    _print(links, f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.")
+    show(links, f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.")
 
 
 def _names(listed: str | None) -> list[str] | None:
@@ -567,7 +570,7 @@ def _verification(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         print(json.dumps(records, indent=2))
         return
     columns = ("target", "bytes", "equal bits", "equal decisions", "max logit error", "accuracy", "passed")
-    table = _table(f"Verification on {records[0]['samples']} samples", "section", *columns)
+    table = new_table(f"Verification on {records[0]['samples']} samples", "section", *columns)
     for one in records:
         table.add_row(
             one["section"],
@@ -579,7 +582,7 @@ def _verification(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
             f"{one['accuracy']:.1%} ({100 * one['accuracy_change']:+.1f})",
             "yes" if one["passed"] else "NO",
         )
-    _print(table)
+    show(table)
 
 
 def _boards(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
@@ -589,10 +592,10 @@ def _boards(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
     for target in dict.fromkeys(target for _, target in found):
         several = [details for (_, name), details in found.items() if name == target]
         if missing_tools():
-            _print(f"{target}: not run on boards, for want of {', '.join(missing_tools())}.")
+            show(f"{target}: not run on boards, for want of {', '.join(missing_tools())}.")
             continue
         columns = ("build", "flash", "library", "scratch", "stack", "RAM", "instructions")
-        table = _table(f"{target} on emulated boards, bytes; instructions a sample", "board", *columns)
+        table = new_table(f"{target} on emulated boards, bytes; instructions a sample", "board", *columns)
         for board, processor in BOARDS.items():
             rows = [details["boards"][board] for details in several]
             failed = [row["error"] for row in rows if "error" in row]
@@ -612,30 +615,14 @@ def _boards(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
                     )
                 ]
                 table.add_row(f"{board} ({processor})", build, *map(str, largest))
-        _print(table)
+        show(table)
         sizes = several[0].get("message_bytes")
         if sizes:
-            _print(
+            show(
                 f"Messages of {target}: class vector {sizes['class_vector']} bytes, features "
                 f"{sizes['features']} bytes. RAM is scratch, stack and output; library is what floats in "
                 "software take."
             )
-
-
-def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _print(*things: Any) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
-    for thing in things:
-        console.print(thing)
 
 
 def _print_json(content: Mapping[str, Any]) -> None:

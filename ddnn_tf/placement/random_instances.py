@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, DEFAULT_MIX, INPUT_KB, known_unit_type
-from ddnn_tf.placement.instance import Cnn, Instance, Workload
+from ddnn_tf.placement.instance import Cnn, Instance, Objective, Workload
 from ddnn_tf.placement.units import Unit
 
-__all__ = ["EXPERIMENTS", "Experiment", "random_instance"]
+__all__ = ["EXPERIMENTS", "Experiment", "check_experiment", "random_instance"]
 
 _ATTEMPTS = 1000
 
@@ -53,7 +53,7 @@ class Experiment:
     sink_is_source: bool = True
     layers_per_unit: int | None = 1
     shared: bool = True
-    objective: str = "sum"
+    objective: Objective = "sum"
     reference_compatible: bool = False
 
 
@@ -88,7 +88,7 @@ def random_instance(experiment: Experiment | str = "single", seed: int = 0) -> I
                 f"Expected an experiment out of {', '.join(EXPERIMENTS)}, but got {experiment!r}."
             )
         experiment = EXPERIMENTS[experiment]
-    _check(experiment)
+    check_experiment(experiment)
     mix = DEFAULT_MIX if experiment.mix is None else experiment.mix
     cnns = [Cnn.builtin(name) for name in experiment.cnns]
     generator = np.random.default_rng(seed)
@@ -118,7 +118,8 @@ def random_instance(experiment: Experiment | str = "single", seed: int = 0) -> I
     )
 
 
-def _check(experiment: Experiment) -> None:
+def check_experiment(experiment: Experiment) -> None:
+    """Raises ValueError if a parameter is out of its range, or names an unknown type or CNN."""
     if experiment.units < 1:
         raise ValueError(f"Expected `units` to be at least 1, but got {experiment.units}.")
     for field in ("half_width_m", "range_m", "data_rate_kb_s"):

@@ -331,6 +331,44 @@ def gateway(
     asyncio.run(serve_gateway(network, known, aggregator, uppers, place, telemetry, announce))
 
 
+@serve.command()
+def plan(
+    bundle: _Bundle,
+    file: Annotated[
+        Path, typer.Argument(help="A plan made by `ddnn place RUN --network FILE`.", metavar="PLAN")
+    ],
+    unit: Annotated[str, typer.Option("--unit", help="Run the processes of that unit.", metavar="NAME")],
+    source: Annotated[
+        str, typer.Option("--source", help="Images of its devices: data, push, or a directory.")
+    ] = "data",
+    certs: _Certs = None,
+    plaintext: _Plaintext = False,
+    wait: _Wait = 60.0,
+    log: _Log = "warning",
+    as_json: _Json = False,
+) -> None:
+    """The processes that a deployment plan gives a unit, until told to end or one of them ends.
+
+    Example:
+
+        ddnn serve plan bundle.zip plan.yaml --unit hub --certs certs
+    """
+    from ddnn_tf.runtime.plan import Plan, serve_unit
+
+    if plaintext and certs is not None:
+        raise ValueError("--plaintext and --certs contradict each other: leave one out.")
+    trust = ["--plaintext"] if plaintext else [] if certs is None else ["--certs", str(certs)]
+    common = [*trust, "--log", log, *(["--json"] if as_json else [])]
+    options = {
+        role: [*common, *(["--wait", str(wait)] if role != "cloud" else [])]
+        for role in ("aggregator", "edge", "cloud")
+    }
+    options["device"] = [*common, "--wait", str(wait), "--source", source]
+    code = asyncio.run(serve_unit(bundle, Plan.load(file), unit, options))
+    if code:
+        raise typer.Exit(code)
+
+
 def _upper(
     bundle: Path,
     name: str,

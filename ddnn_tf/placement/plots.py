@@ -1,0 +1,118 @@
+"""Figures of instances and solutions: network, paths of the CNNs, exit probabilities.
+
+Colours are those of Okabe and Ito; markers tell unit types apart without them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddnn_tf.placement.instance import Instance
+from ddnn_tf.placement.solution import Solution
+from ddnn_tf.placement.units import Place
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["exits_figure", "network_figure", "paths_figure"]
+
+_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
+_MARKERS = ["o", "D", "X", "s", "^", "v", "P"]
+_PATHS = ["#D55E00", "#000000", "#CC79A7", "#009E73", "#0072B2", "#E69F00"]
+
+
+def network_figure(instance: Instance) -> Figure | None:
+    """Units by type, links between those in range, and sources (stars); None without positions."""
+    if any(unit.position is None for unit in instance.units):
+        return None
+    figure, axes = _canvas("Network")
+    _draw_network(axes, instance, strength=1.0)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def paths_figure(solution: Solution) -> Figure | None:
+    """The way of each CNN from its source through its units to its sink; None without positions."""
+    instance = solution.instance
+    if any(unit.position is None for unit in instance.units):
+        return None
+    figure, axes = _canvas(f"Paths: {solution.latency_s:.4g} s, gap {solution.gap:.2g} ({solution.status})")
+    _draw_network(axes, instance, strength=0.35)
+    for number, (load, units) in enumerate(zip(instance.cnns, solution.assignment, strict=True)):
+        stops = np.array([_at(instance, place) for place in (load.source, *units, load.target)])
+        shift = 0.01 * np.ptp(stops, axis=0).max() * (number - (len(instance.cnns) - 1) / 2)
+        colour = _PATHS[number % len(_PATHS)]
+        axes.plot(*(stops + shift).T, color=colour, linewidth=1.6, label=f"{number}: {load.cnn.name}")
+        for layer, unit in enumerate(units):
+            if layer == 0 or units[layer - 1] != unit:
+                last = max(at for at in range(layer, len(units)) if set(units[layer : at + 1]) == {unit})
+                text = f"{layer}" if last == layer else f"{layer}-{last}"
+                axes.annotate(
+                    text, _at(instance, unit), color=colour, fontsize=8, xytext=(4, 4 + 8 * number),
+                    textcoords="offset points",
+                )  # fmt: skip
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def exits_figure(solution: Solution) -> Figure:
+    """With which probability the decision of each CNN leaves after each of its layers, and on which unit."""
+    from matplotlib.figure import Figure
+
+    instance = solution.instance
+    count = len(instance.cnns)
+    figure = Figure(figsize=(7, 1.2 + 1.9 * count), layout="constrained")
+    for axes, load, units in zip(
+        figure.subplots(count, 1, squeeze=False)[:, 0], instance.cnns, solution.assignment, strict=True
+    ):
+        places = np.arange(len(units))
+        axes.bar(places, load.cnn.exit_probability, color=_COLOURS[0], edgecolor="black", label="leaves here")
+        axes.step(places, load.cnn.run_probability, where="mid", color=_COLOURS[5], label="layer runs")
+        axes.set_xticks(places, units, rotation=45, ha="right", fontsize=7)
+        axes.set_ylim(0, 1.05)
+        axes.set_ylabel("probability")
+        axes.set_title(load.cnn.name, fontsize=9)
+    figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def _canvas(title: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.set_xlabel("x, m")
+    axes.set_ylabel("y, m")
+    axes.set_aspect("equal")
+    return figure, axes
+
+
+def _draw_network(axes: Axes, instance: Instance, strength: float) -> None:
+    positions = np.array([unit.position for unit in instance.units])
+    if instance.range_m is not None:
+        count = len(positions)
+        for first, second in zip(*np.nonzero(np.triu(instance.adjacency[:count, :count])), strict=True):
+            axes.plot(*positions[[first, second]].T, color="#BBBBBB", linewidth=0.4, zorder=0, alpha=strength)
+    for at, kind in enumerate(sorted({unit.type for unit in instance.units})):
+        own = positions[[unit.type == kind for unit in instance.units]]
+        axes.scatter(
+            own[:, 0], own[:, 1], marker=_MARKERS[at % len(_MARKERS)], color=_COLOURS[at % len(_COLOURS)], s=42,
+            label=kind, alpha=max(0.5, strength), zorder=1,
+        )  # fmt: skip
+    for load in instance.cnns:
+        for place in dict.fromkeys((load.source, load.target)):
+            axes.scatter(
+                *_at(instance, place), s=150, marker="*", color="#D55E00", edgecolor="black", zorder=3
+            )
+
+
+def _at(instance: Instance, place: Place) -> tuple[float, float]:
+    if not isinstance(place, str):
+        return place
+    position = instance.units[instance.unit_names.index(place)].position
+    assert position is not None
+    return position

@@ -1,0 +1,198 @@
+"""What a Keras model demands, layer by layer: million operations, KB of weights, KB of output.
+
+    >>> cnn = profile(keras_model)
+    >>> instance = Instance(units=..., cnns=[Workload(cnn=cnn, source="camera")], range_m=10)
+
+A model is cut wherever a single tensor passes from what is before to what is behind; what lies between two
+cuts, branches and all, is one layer of the profile, and cuts are made before layers with weights only. So a
+convolution takes its pool, norm and activation along, and a residual block is one layer. Further outputs are
+early exits: each is a layer of its own behind the layer that it hangs on, and passes the trunk's tensor on.
+
+An operation is a multiplication with addition, binary or not. Weights and outputs take the bits that Larq
+counts: 1 for a binary weight, 1 for an output of signs, 32 otherwise. KB are 1,000 bytes, as in the
+reference's profiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import larq as lq
+import tensorflow as tf
+
+from ddnn_tf.placement.instance import Cnn
+
+__all__ = ["Demand", "demand_of", "profile"]
+
+_KB = 8 * 1000  # bits
+_FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What some layers demand: million operations, and KB of weights."""
+
+    mop: float
+    memory_kb: float
+
+
+@dataclass
+class _Part:
+    """A layer of the profile: the Keras layers in it, the one whose tensor it passes on, and its exit."""
+
+    label: str
+    layers: list[str]
+    end: str
+    output: str = ""
+
+
+def demand_of(layers: Sequence[tf.keras.layers.Layer], model: tf.keras.Model) -> Demand:
+    """What layers of a model demand together.
+
+    Args:
+        layers: Some of the model's layers.
+        model: The model; built.
+    """
+    profiles = {one.name: one for one in lq.models.ModelProfile(model).layer_profiles}
+    bits = sum(profiles[layer.name].memory for layer in layers)
+    return Demand(sum(_operations(layer, profiles[layer.name]) for layer in layers) / 1e6, bits / _KB)
+
+
+def profile(
+    model: tf.keras.Model, name: str | None = None, *, exits: Mapping[str, float] | None = None
+) -> Cnn:
+    """The profile of a Keras model with one input.
+
+    Args:
+        model: The model; its last output is that of the final layer, others are early exits.
+        name: Of the profile; None: the model's.
+        exits: By output name, the share of decisions that leave there; sums to 1. Needed if the model has
+            several outputs.
+
+    Returns:
+        A CNN for a `Workload`. Its layers are named after the first layer with weights in each.
+
+    Raises:
+        ValueError: Several inputs, shared layers, no weights, or exits that do not name the outputs.
+    """
+    _check(model, exits)
+    names, feeders = list(model.output_names), _feeders(model)
+    before = _parents(model)
+    layers = {layer.name: layer for layer in model.layers}
+    trunk = set(_ancestors(feeders[-1], before))
+    parts = [
+        _Part(_first_weights(part, layers), part, part[-1])
+        for part in _parts([layer.name for layer in model.layers if layer.name in trunk], before, layers)
+    ]
+    parts[-1].output = names[-1]
+    for output, feeder in zip(names[:-1], feeders[:-1], strict=True):
+        head = [name for name in _ancestors(feeder, before) if name not in trunk]
+        roots = {parent for name in head for parent in before[name] if parent in trunk} or {feeder}
+        at = [number for number, part in enumerate(parts) if {part.end} == roots]
+        if not at:
+            raise ValueError(
+                f"Expected the exit '{output}' to hang on the end of one layer, but it hangs on "
+                f"{', '.join(sorted(roots))}: attach it where a single tensor passes."
+            )
+        parts.insert(at[-1] + 1, _Part(output, head, parts[at[-1]].end, output))
+    demands = [demand_of([layers[name] for name in part.layers], model) for part in parts]
+    shares = {names[-1]: 1.0} if exits is None else dict(exits)
+    return Cnn(
+        name=name or model.name,
+        demand_mop=tuple(each.mop for each in demands),
+        memory_kb=tuple(each.memory_kb for each in demands),
+        output_kb=tuple(_output_kb(layers[part.end]) for part in parts),
+        exit_probability=tuple(float(shares.get(part.output, 0.0)) for part in parts),
+        layers=tuple(part.label for part in parts),
+    )
+
+
+def _check(model: tf.keras.Model, exits: Mapping[str, float] | None) -> None:
+    if not model.built or len(model.inputs) != 1:
+        raise ValueError(
+            f"Expected a built model with one input, but '{model.name}' has "
+            f"{len(model.inputs) if model.built else 'not been built'}: give one such model."
+        )
+    for layer in model.layers:
+        if len(layer.inbound_nodes) > 1:
+            raise ValueError(f"Expected layers that are called once, but '{layer.name}' is shared.")
+    if not any(layer.weights for layer in model.layers):
+        raise ValueError(f"Expected a model with weights, but '{model.name}' has none.")
+    names = list(model.output_names)
+    if exits is None and len(names) > 1:
+        raise ValueError(f"Expected `exits` with the share of decisions at each of {', '.join(names)}.")
+    if exits is not None and set(exits) != set(names):
+        raise ValueError(f"Expected `exits` for {', '.join(names)}, but got {', '.join(exits) or 'none'}.")
+
+
+def _feeders(model: tf.keras.Model) -> list[str]:
+    """Names of the layers that give the outputs."""
+    return [tensor._keras_history.layer.name for tensor in model.outputs]
+
+
+def _parents(model: tf.keras.Model) -> dict[str, list[str]]:
+    """Names of the layers that feed each layer."""
+    return {
+        layer.name: [parent.name for node in layer.inbound_nodes for parent, *_ in node.iterate_inbound()]
+        for layer in model.layers
+    }
+
+
+def _ancestors(name: str, before: Mapping[str, list[str]]) -> list[str]:
+    """A layer and all that lead to it."""
+    found, todo = {name: None}, [name]
+    while todo:
+        for parent in before[todo.pop()]:
+            if parent not in found:
+                found[parent] = None
+                todo.append(parent)
+    return list(found)
+
+
+def _parts(order: list[str], before: Mapping[str, list[str]], layers: Mapping[str, Any]) -> list[list[str]]:
+    """Layers in order, cut where a single tensor passes and the next layer has weights."""
+    last_use = {parent: at for at, name in enumerate(order) for parent in before[name]}
+    parts: list[list[str]] = [[]]
+    for at, name in enumerate(order):
+        alive = [each for each in order[:at] if last_use.get(each, -1) >= at]
+        has_weights = any(_has_kernel(each, layers) for each in parts[-1])
+        if has_weights and alive == [parts[-1][-1]] and _begins(order[at:], last_use, at, layers):
+            parts.append([])
+        parts[-1].append(name)
+    return parts
+
+
+def _begins(rest: list[str], last_use: Mapping[str, int], at: int, layers: Mapping[str, Any]) -> bool:
+    """Whether a layer with a kernel, or a branch in which there is one, comes next."""
+    name = rest[0]
+    return _has_kernel(name, layers) or (
+        last_use.get(name, at) > at + 1 and any(_has_kernel(each, layers) for each in rest[1:])
+    )
+
+
+def _has_kernel(name: str, layers: Mapping[str, Any]) -> bool:
+    """Whether a layer has more than norms and biases."""
+    return any(len(weight.shape) >= 2 for weight in layers[name].weights)
+
+
+def _first_weights(part: list[str], layers: Mapping[str, Any]) -> str:
+    return next((name for name in part if _has_kernel(name, layers)), part[0])
+
+
+def _operations(layer: tf.keras.layers.Layer, found: Any) -> float:
+    counted = found.op_count("mac")
+    if counted is not None or not layer.weights:
+        return float(counted or 0)
+    # A layer that Larq does not know: its kernels at every position of the output.
+    positions = math.prod(layer.output_shape[1:-1])
+    return float(
+        sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) >= 2) * positions
+    )
+
+
+def _output_kb(layer: tf.keras.layers.Layer) -> float:
+    signs = any(getattr(one, "precision", None) == 1 for one in (layer, getattr(layer, "activation", None)))
+    return math.prod(layer.output_shape[1:]) * (1 if signs else _FLOAT_BITS) / _KB
