@@ -25,7 +25,7 @@ DATA_RATE_KB_S = 9241.6
 """Of a hop: IEEE 802.11n at 72.2 Mb/s."""
 
 INPUT_KB = 227 * 227 * 3 * 4 / 1024
-"""An image of 227 x 227 pixels and three channels in float32."""
+"""An image of 227 x 227 pixels and three channels in float32, with KB of 1,024 bytes as in the reference."""
 
 DEFAULT_MIX = {"orange_pi_zero": 0.45, "beaglebone_ai": 0.45, "raspberry_pi_3b_plus": 0.1}
 """Probability of each unit type in the reference's experiments."""

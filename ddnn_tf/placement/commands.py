@@ -17,8 +17,6 @@ from ddnn_tf.placement.catalogue import CNNS, DATA_RATE_KB_S, INPUT_KB, UNIT_TYP
 from ddnn_tf.placement.random_instances import EXPERIMENTS, Experiment
 
 if TYPE_CHECKING:
-    import click
-
     from ddnn_tf.placement.solution import Solution
 
 __all__ = ["add_to"]
@@ -68,7 +66,7 @@ _Reference = Annotated[
 class _Group(TyperGroup):
     """`ddnn place RUN ...` is `ddnn place run RUN ...`."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             args = [_RUN, *args]
         return super().resolve_command(ctx, args)
@@ -184,8 +182,8 @@ def solve(
 def place_run(
     run: Annotated[Path, typer.Argument(help="A directory made by `ddnn train`.", metavar="RUN")],
     network: Annotated[
-        Path, typer.Option("--network", help="Units, hosts and sensors, in YAML.", metavar="FILE")
-    ],
+        Path | None, typer.Option("--network", help="Units, hosts and sensors, in YAML.", metavar="FILE")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The plan to write. [default: plan.yaml]", metavar="FILE")
     ] = None,
@@ -211,9 +209,17 @@ def place_run(
         )
     if file.is_dir():
         raise IsADirectoryError(f"'{file}' is a directory: name a file for the plan.")
+    if network is None:
+        raise ValueError("Expected --network FILE with units and sensors, but got none.")
     deployment = Deployment.load(network)
+    trained = load_run(run)
+    data = trained.source.load()
+    data.check_digest(trained.data_sha256)
     placed = place_hierarchy(
-        section_profile(load_run(run)), deployment, time_limit=time_limit, relative_gap=relative_gap
+        section_profile(trained.model, trained.topology, trained.thresholds, data),
+        deployment,
+        time_limit=time_limit,
+        relative_gap=relative_gap,
     )
     with written_aside(file) as aside:
         aside.write_text(placed.plan.to_yaml(), encoding="utf-8")
@@ -375,7 +381,8 @@ def _solve(
 def _show(solution: Solution) -> None:
     if solution.latency_s is None or solution.gap is None:
         print(
-            f"No placement was found in {solution.seconds:.3g} s; none has less than {solution.bound_s:.6g} s."
+            f"No placement was found in {solution.seconds:.3g} s; none takes less than "
+            f"{solution.bound_s:.6g} s."
         )
         return
     table = new_table("Placement", "CNN", "layer", "unit", "type")

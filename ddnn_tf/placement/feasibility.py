@@ -16,8 +16,8 @@ from ddnn_tf.placement.problem import RESOURCES, Floats, Problem
 
 __all__ = ["InfeasibleError", "check_feasible", "explain_infeasible"]
 
-_UNITS = {"memory": "KB of memory", "compute": "million operations", "layers": "layers"}
-_LIMIT = {"memory": "memory_kb", "compute": "compute_limit_mop", "layers": "layers_per_unit"}
+_MEASURES = ("KB of memory", "million operations")
+_FIELDS = ("memory_kb", "compute_limit_mop")
 _SECONDS = 30.0
 
 
@@ -33,25 +33,26 @@ def check_feasible(problem: Problem) -> None:
     """
     fits = np.isfinite(problem.cost)
     for task in np.flatnonzero(~fits.any(axis=1)):
-        for resource, name in enumerate(RESOURCES[:2]):
+        for resource, (measure, field) in enumerate(zip(_MEASURES, _FIELDS, strict=True)):
             if not (problem.demand[resource, task] <= problem.room[resource]).any():
                 largest = int(problem.capacity[resource].argmax())
                 raise InfeasibleError(
                     f"No placement: {problem.task_names[task]} needs "
-                    f"{problem.demand[resource, task]:g} {_UNITS[name]}, but the largest unit, "
+                    f"{problem.demand[resource, task]:g} {measure}, but the largest unit, "
                     f"{problem.unit_names[largest]}, has {problem.capacity[resource, largest]:g} "
-                    f"('{_LIMIT[name]}'). Add a larger unit, or split the layer."
+                    f"('{field}'). Add a larger unit, or split the {problem.noun}."
                 )
         raise InfeasibleError(
             f"No placement: {problem.task_names[task]} fits no unit; those with enough memory have too "
-            "small a 'compute_limit_mop'. Add a larger unit, or split the layer."
+            f"small a 'compute_limit_mop'. Add a larger unit, or split the {problem.noun}."
         )
-    for resource, name in enumerate(RESOURCES):
+    for resource in range(len(RESOURCES)):
+        measure, field = _words(problem, resource)
         needed, there = problem.demand[resource].sum(), problem.room[resource].sum()
         if needed > there:
             raise InfeasibleError(
-                f"No placement: all layers together need {needed:g} {_UNITS[name]}, but all units together "
-                f"hold {problem.capacity[resource].sum():g} ('{_LIMIT[name]}'). Add units, or raise it."
+                f"No placement: all {problem.noun}s together need {needed:g} {measure}, but all units together "
+                f"hold {problem.capacity[resource].sum():g} ('{field}'). Add units, or raise it."
             )
     _check_large(problem, fits)
 
@@ -82,10 +83,10 @@ def _check_large(problem: Problem, fits: NDArray[np.bool_]) -> None:
                     todo.append(task)
     units = sorted({int(place[column]) for column in reached})
     raise InfeasibleError(
-        f"No placement: {len(crowd)} layers "
+        f"No placement: {len(crowd)} {problem.noun}s "
         f"({_listed([problem.task_names[task] for task in sorted(crowd)])}) fit only {len(units)} units "
         f"({_listed([problem.unit_names[unit] for unit in units])}), which take "
-        f"{len(reached)} layers ('layers_per_unit'). Add units with as much memory, or raise that limit."
+        f"{len(reached)} {problem.noun}s ('{problem.noun}s_per_unit'). Add units with as much memory, or raise that limit."
     )
 
 
@@ -99,14 +100,15 @@ def explain_infeasible(problem: Problem) -> str:
         )
     if problem.budget is not None and _least_excess(problem, None, exclusive=problem.exclusive) == 0:
         return f"No placement keeps the second cost at or below {problem.budget.limit:g}: raise that limit."
-    for resource, name in enumerate(RESOURCES):
+    for resource in range(len(RESOURCES)):
         excess = _least_excess(problem, resource, exclusive=problem.exclusive)
         if np.isfinite(excess) and excess > 0:
-            excesses.append(f"{excess:g} {_UNITS[name]} more ('{_LIMIT[name]}')")
+            measure, field = _words(problem, resource)
+            excesses.append(f"{excess:g} {measure} more ('{field}')")
     if not excesses:
         return "No placement: several limits are too small at once. Add units, or raise their limits."
     return (
-        "No placement: the layers fit the units one by one, and in total, but not all at once. It would take "
+        f"No placement: the {problem.noun}s fit the units one by one, and in total, but not all at once. It would take "
         f"{' or '.join(excesses)}, on the right units. Add units, or raise their limits."
     )
 
@@ -158,6 +160,13 @@ def _least_excess(problem: Problem, lifted: int | None, *, exclusive: bool) -> f
         options={"time_limit": _SECONDS},
     )  # fmt: skip
     return np.inf if found.x is None else float(np.round(found.fun, 6))
+
+
+def _words(problem: Problem, resource: int) -> tuple[str, str]:
+    """What a resource is measured in, and the field of its limit."""
+    if resource < len(_FIELDS):
+        return _MEASURES[resource], _FIELDS[resource]
+    return f"{problem.noun}s", f"{problem.noun}s_per_unit"
 
 
 def _listed(names: list[str], most: int = 6) -> str:

@@ -31,15 +31,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import tensorflow as tf
 from pydantic import Field, model_validator
 
 from ddnn_tf.communication import bytes_per_link
+from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.evaluation import tier_probabilities
+from ddnn_tf.exits import staged_inference
 from ddnn_tf.placement.feasibility import InfeasibleError
 from ddnn_tf.placement.problem import Branch, Link, Problem, Stage
 from ddnn_tf.placement.profile import Demand, demand_of
 from ddnn_tf.placement.solver import Outcome, solve_problem
 from ddnn_tf.placement.units import Place, Unit, UnitNetwork
-from ddnn_tf.runs import Run
 from ddnn_tf.runtime.plan import Plan, PlannedProcess
 from ddnn_tf.sections import cut
 from ddnn_tf.topology import Topology, yaml_mapping
@@ -160,25 +163,22 @@ class PlacedHierarchy:
         }
 
 
-def section_profile(run: Run) -> SectionProfile:
-    """What a run's sections demand, and how many samples leave at each exit on its validation data.
+def section_profile(
+    model: tf.keras.Model, topology: Topology, thresholds: Mapping[str, float], data: MultiViewDataset
+) -> SectionProfile:
+    """What a network's sections demand, and how many samples leave at each exit on validation data.
 
-    Raises:
-        ValueError: The data are not those of the training.
+    Args:
+        model: A trained model of `build(topology)`.
+        topology: Its topology.
+        thresholds: T by tier, for all tiers but the last.
+        data: The data that it was trained on.
     """
-    from ddnn_tf.evaluation import tier_probabilities
-    from ddnn_tf.exits import staged_inference
-
-    data = run.source.load()
-    data.check_digest(run.data_sha256)
-    topology = run.topology
-    probabilities = tier_probabilities(run.model, topology, data.images[data.split["validation"]])
-    thresholds = [run.thresholds[tier] for tier in topology.exit_tiers[:-1]]
-    shares = staged_inference(list(probabilities.values()), thresholds).shares
-    demands = {
-        name: demand_of(section.model.layers, section.model)
-        for name, section in cut(run.model, topology).items()
-    }
+    probabilities = tier_probabilities(model, topology, data.images[data.split["validation"]])
+    limits = [thresholds[tier] for tier in topology.exit_tiers[:-1]]
+    shares = staged_inference(list(probabilities.values()), limits).shares
+    sections = cut(model, topology).values()
+    demands = {section.name: demand_of(section.model.layers, section.model) for section in sections}
     return SectionProfile(topology, demands, dict(zip(topology.exit_tiers, map(float, shares), strict=True)))
 
 
@@ -301,6 +301,7 @@ def _problem(profile: SectionProfile, deployment: Deployment) -> tuple[Problem, 
             owner=np.zeros(len(processes), np.int64),
             task_names=tuple(f"the section of '{name}'" for name in processes),
             unit_names=deployment.unit_names,
+            noun="section",
             chains=tuple(range(at, at + 1) for at in range(len(processes))),
         ),
         processes,

@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito; markers tell unit types apart without them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -99,10 +99,12 @@ def _draw_network(axes: Axes, instance: Instance, strength: float) -> None:
             axes.plot(*positions[[first, second]].T, color="#BBBBBB", linewidth=0.4, zorder=0, alpha=strength)
     for at, kind in enumerate(sorted({unit.type for unit in instance.units})):
         own = positions[[unit.type == kind for unit in instance.units]]
-        axes.scatter(
-            own[:, 0], own[:, 1], marker=_MARKERS[at % len(_MARKERS)], color=_COLOURS[at % len(_COLOURS)], s=42,
-            label=kind, alpha=max(0.5, strength), zorder=1,
-        )  # fmt: skip
+        look: dict[str, Any] = {
+            "marker": _MARKERS[at % len(_MARKERS)],
+            "color": _COLOURS[at % len(_COLOURS)],
+            "alpha": max(0.5, strength),
+        }
+        axes.scatter(own[:, 0], own[:, 1], s=42, label=kind, zorder=1, **look)
     for load in instance.cnns:
         for place in dict.fromkeys((load.source, load.target)):
             axes.scatter(

@@ -112,6 +112,7 @@ class Problem:
         exclusive: Whether a unit may hold tasks of one owner only.
         task_names: For messages.
         unit_names: For messages.
+        noun: What a task is, for messages: `layer` or `section`.
         chains: Tasks of each CNN in order, each linked to the next; tasks that form no chain are one each.
         budget: The second cost, if it is limited.
     """
@@ -126,6 +127,7 @@ class Problem:
     task_names: tuple[str, ...]
     unit_names: tuple[str, ...]
     chains: tuple[range, ...]
+    noun: str = "layer"
     exclusive: bool = False
     budget: Budget | None = None
 

@@ -134,11 +134,13 @@ def _feeders(model: tf.keras.Model) -> list[str]:
 
 
 def _parents(model: tf.keras.Model) -> dict[str, list[str]]:
-    """Names of the layers that feed each layer."""
-    return {
-        layer.name: [parent.name for node in layer.inbound_nodes for parent, *_ in node.iterate_inbound()]
-        for layer in model.layers
-    }
+    """Names of the layers that feed each layer; a `Sequential` does not count its input among them."""
+    known = {layer.name for layer in model.layers}
+    before: dict[str, list[str]] = {}
+    for layer in model.layers:
+        parents = [parent.name for node in layer.inbound_nodes for parent, *_ in node.iterate_inbound()]
+        before[layer.name] = [name for name in parents if name in known]
+    return before
 
 
 def _ancestors(name: str, before: Mapping[str, list[str]]) -> list[str]:

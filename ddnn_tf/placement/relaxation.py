@@ -84,7 +84,8 @@ class Relaxation:
         layers: a higher bound for thrice the time."""
         self._bounded = np.isfinite(problem.capacity) & (problem.capacity > 0)
         self._capacity = np.where(self._bounded, problem.capacity, 1.0)
-        self._share = problem.demand[:, :, None] / self._capacity[:, None]
+        share = problem.demand[:, :, None] / self._capacity[:, None]
+        self._share = np.where(self._bounded[:, None], share, 0.0)
         self._cost = np.where(np.isfinite(problem.cost), problem.cost, 0.0)
         self._link_of = {link.first: at for at, link in enumerate(problem.links)}
         self._steps: dict[int, tuple[float, Floats]] = {}

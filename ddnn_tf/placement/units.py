@@ -126,6 +126,15 @@ class UnitNetwork(Strict):
             )
         return self
 
+    def __eq__(self, other: object) -> bool:
+        # pydantic would compare the arrays that are kept as well.
+        return type(self) is type(other) and all(
+            getattr(self, name) == getattr(other, name) for name in type(self).model_fields
+        )
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in ("units", "range_m", "links")))
+
     @property
     def unit_names(self) -> tuple[str, ...]:
         """Names of the units, in order."""

@@ -115,10 +115,10 @@ class Plan(BaseModel):
         names = {*topology.device_names, "aggregator", *topology.edge_names, "cloud"}
         planned = {process.name for process in self.processes}
         for name in sorted(names ^ planned):
+            finding = f"it lacks {name!r}" if name in names else f"{name!r} is none of these"
             raise ValueError(
-                f"Expected a plan for {', '.join(sorted(names))}, but "
-                f"{f'it lacks {name!r}' if name in names else f'{name!r} is none of these'}: it was made for "
-                "another network, so place this one."
+                f"Expected a plan for {', '.join(sorted(names))}, but {finding}: it was made for another "
+                "network, so place this one."
             )
 
     def of_unit(self, unit: str) -> list[str]:
