@@ -198,8 +198,7 @@ def place_run(
         ddnn place runs/scenes --network net.yaml --out plan.yaml
     """
     from ddnn_tf.datasets.files import written_aside
-    from ddnn_tf.placement.hierarchy import Deployment, place_hierarchy, section_profile
-    from ddnn_tf.runs import load_run
+    from ddnn_tf.placement.deployment import Deployment
 
     file = Path("plan.yaml") if out is None else out
     if not run.exists():
@@ -212,6 +211,10 @@ def place_run(
     if network is None:
         raise ValueError("Expected --network FILE with units and sensors, but got none.")
     deployment = Deployment.load(network)
+    # Only now, since TensorFlow takes its time.
+    from ddnn_tf.placement.hierarchy import place_hierarchy, section_profile
+    from ddnn_tf.runs import load_run
+
     trained = load_run(run)
     data = trained.source.load()
     data.check_digest(trained.data_sha256)

@@ -51,8 +51,8 @@ def check_feasible(problem: Problem) -> None:
         needed, there = problem.demand[resource].sum(), problem.room[resource].sum()
         if needed > there:
             raise InfeasibleError(
-                f"No placement: all {problem.noun}s together need {needed:g} {measure}, but all units together "
-                f"hold {problem.capacity[resource].sum():g} ('{field}'). Add units, or raise it."
+                f"No placement: all {problem.noun}s together need {needed:g} {measure}, but all units "
+                f"together hold {problem.capacity[resource].sum():g} ('{field}'). Add units, or raise it."
             )
     _check_large(problem, fits)
 
@@ -85,8 +85,8 @@ def _check_large(problem: Problem, fits: NDArray[np.bool_]) -> None:
     raise InfeasibleError(
         f"No placement: {len(crowd)} {problem.noun}s "
         f"({_listed([problem.task_names[task] for task in sorted(crowd)])}) fit only {len(units)} units "
-        f"({_listed([problem.unit_names[unit] for unit in units])}), which take "
-        f"{len(reached)} {problem.noun}s ('{problem.noun}s_per_unit'). Add units with as much memory, or raise that limit."
+        f"({_listed([problem.unit_names[unit] for unit in units])}), which take {len(reached)} "
+        f"{problem.noun}s ('{problem.noun}s_per_unit'). Add units with as much memory, or raise that limit."
     )
 
 
@@ -108,8 +108,8 @@ def explain_infeasible(problem: Problem) -> str:
     if not excesses:
         return "No placement: several limits are too small at once. Add units, or raise their limits."
     return (
-        f"No placement: the {problem.noun}s fit the units one by one, and in total, but not all at once. It would take "
-        f"{' or '.join(excesses)}, on the right units. Add units, or raise their limits."
+        f"No placement: the {problem.noun}s fit the units one by one, and in total, but not all at once. It "
+        f"would take {' or '.join(excesses)}, on the right units. Add units, or raise their limits."
     )
 
 

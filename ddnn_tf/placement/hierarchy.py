@@ -1,12 +1,5 @@
 """Placement of a trained DDNN: which unit holds the aggregator, the edges and the cloud's section.
 
-    units:
-    - {name: camera_0, type: stm32h7, position: [0, 0], host: 10.0.0.10}
-    - {name: hub, type: raspberry_pi_3b_plus, position: [4, 1], host: 10.0.0.2}
-    - {name: server, type: jetson, position: [9, 1], host: 10.0.0.4}
-    range_m: 6
-    sensors: {device_0: camera_0}
-
 A device's section stays with its sensor; what is to be decided is where the tiers above it go. Devices work
 side by side, so that a sample waits for the slowest. With q(t) the share of samples that reach tier t,
 measured on validation data, the expected latency of a decision is
@@ -27,83 +20,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from pydantic import Field, model_validator
 
 from ddnn_tf.communication import bytes_per_link
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.evaluation import tier_probabilities
 from ddnn_tf.exits import staged_inference
+from ddnn_tf.placement.deployment import Deployment
 from ddnn_tf.placement.feasibility import InfeasibleError
 from ddnn_tf.placement.problem import Branch, Link, Problem, Stage
 from ddnn_tf.placement.profile import Demand, demand_of
 from ddnn_tf.placement.solver import Outcome, solve_problem
-from ddnn_tf.placement.units import Place, Unit, UnitNetwork
 from ddnn_tf.runtime.plan import Plan, PlannedProcess
 from ddnn_tf.sections import cut
-from ddnn_tf.topology import Topology, yaml_mapping
+from ddnn_tf.topology import Topology
 
-__all__ = ["Deployment", "Host", "PlacedHierarchy", "SectionProfile", "place_hierarchy", "section_profile"]
+__all__ = ["PlacedHierarchy", "SectionProfile", "place_hierarchy", "section_profile"]
 
 _KB = 1000
 _FLOAT_BYTES = 4
-_PORT = 7000
-
-
-class Host(Unit):
-    """A unit with the address by which the others reach it."""
-
-    host: str = "127.0.0.1"
-
-
-class Deployment(UnitNetwork):
-    """The network that a DDNN is to run on.
-
-    Attributes:
-        units: The units.
-        sensors: Unit of each device's sensor.
-        sink: Unit that wants the decisions; None: whoever asks the aggregator, at no cost.
-        sections_per_unit: Most sections on a unit; None: as many as its memory holds.
-        port: First of the ports that the processes listen at.
-    """
-
-    units: Annotated[tuple[Host, ...], Field(min_length=1)]
-    sensors: dict[str, str]
-    sink: str | None = None
-    sections_per_unit: Annotated[int, Field(ge=1)] | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] = _PORT
-
-    @classmethod
-    def _subject(cls) -> str:
-        return "deployment network"
-
-    def places(self) -> tuple[Place, ...]:
-        """Sensors and sink."""
-        return (*self.sensors.values(), *([] if self.sink is None else [self.sink]))
-
-    @model_validator(mode="after")
-    def _check_sensors(self) -> Deployment:
-        if not self.sensors:
-            raise ValueError("'sensors' is empty: name the unit of each device's sensor")
-        return self
-
-    @classmethod
-    def load(cls, path: str | Path) -> Deployment:
-        """Reads a network from a YAML or JSON file.
-
-        Raises:
-            FileNotFoundError: No such file.
-            ValueError: A contradiction; the message names file and field.
-        """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-            return cls(**yaml_mapping(text, "deployment network", "`units`, `sensors` and `range_m`"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)

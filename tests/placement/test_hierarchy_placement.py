@@ -13,7 +13,8 @@ from ddnn_tf.evaluation import tier_probabilities
 from ddnn_tf.exits import staged_inference
 from ddnn_tf.network import build
 from ddnn_tf.placement import InfeasibleError
-from ddnn_tf.placement.hierarchy import Deployment, SectionProfile, place_hierarchy, section_profile
+from ddnn_tf.placement.deployment import Deployment
+from ddnn_tf.placement.hierarchy import SectionProfile, place_hierarchy, section_profile
 from ddnn_tf.placement.profile import Demand
 from ddnn_tf.topology import Topology
 
