@@ -46,6 +46,7 @@ _MODULES = frozenset(_HOME.values()) | {
     "frames",
     "integers",
     "optimization",
+    "placement",
     "runs",
     "sections",
 }

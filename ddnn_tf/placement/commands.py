@@ -366,9 +366,12 @@ def _solve(
 ) -> None:
     from ddnn_tf.placement.solution import solve as solve_instance
     from ddnn_tf.placement.tables import write_solution
+    from ddnn_tf.placement.units import check_installed
 
     if out is not None and out.exists() and not out.is_dir():
         raise FileExistsError(f"'{out}' is a file: name a directory.")
+    if out is not None:
+        check_installed("matplotlib")
     solution = solve_instance(
         instance, time_limit=time_limit, relative_gap=relative_gap, energy_limit_j=energy_limit
     )

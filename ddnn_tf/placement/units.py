@@ -7,6 +7,7 @@ the shortest path.
 from __future__ import annotations
 
 import functools
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, known_unit_type
 from ddnn_tf.topology import one_sentence
 
-__all__ = ["Place", "Point", "Positive", "Size", "Strict", "Unit", "UnitNetwork"]
+__all__ = ["Place", "Point", "Positive", "Size", "Strict", "Unit", "UnitNetwork", "check_installed"]
 
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -25,6 +26,13 @@ Point = tuple[_Coordinate, _Coordinate]
 """A place in the plane, in metres."""
 Place = str | Point
 """A unit by its name, or a point with a radio of its own."""
+
+
+def check_installed(*modules: str) -> None:
+    """Raises ImportError, with the remedy, if one of the modules that placement needs is missing."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise ImportError(f"{module} is not installed: pip install 'ddnn_tf[placement]'.")
 
 
 class Strict(BaseModel):
@@ -82,6 +90,7 @@ class UnitNetwork(Strict):
     data_rate_kb_s: Positive = DATA_RATE_KB_S
 
     def __init__(self, **fields: Any) -> None:
+        check_installed("scipy", "highspy")
         try:
             super().__init__(**fields)
         except ValidationError as error:

@@ -194,6 +194,12 @@ def test_refuses_experiments(change: dict[str, Any], message: str) -> None:
         random_instance(Experiment(**change))
 
 
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddnn_tf.placement.units.find_spec", lambda name: None if name == "highspy" else name)
+    with pytest.raises(ImportError, match=r"highspy is not installed: pip install 'ddnn_tf\[placement\]'"):
+        Instance.from_yaml(TEXT)
+
+
 def test_unknown_experiment() -> None:
     with pytest.raises(ValueError, match="experiment out of single, early-exit, multi, mixed, but got 'x'"):
         random_instance("x")
