@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -36,6 +37,8 @@ from pydantic import (
 )
 
 __all__ = ["CONFIGURATIONS", "ONE_DEVICE", "Cloud", "Devices", "Edge", "Exit", "Scheme", "Tier", "Topology"]
+
+_T = TypeVar("_T")
 
 Scheme = Literal["MP", "AP", "CC"]
 Precision = Literal["binary", "float"]
@@ -388,10 +391,7 @@ class Topology(_Strict):
             FileNotFoundError: No such file.
             ValueError: As `from_yaml`, with the path in front.
         """
-        try:
-            return cls.from_yaml(Path(path).read_text(encoding="utf-8"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {error}") from None
+        return read_text(path, cls.from_yaml)
 
 
 def convp_size(size: tuple[int, int], blocks: int) -> tuple[int, int]:
@@ -400,6 +400,19 @@ def convp_size(size: tuple[int, int], blocks: int) -> tuple[int, int]:
     for _ in range(blocks):
         height, width = (height + 1) // 2, (width + 1) // 2
     return height, width
+
+
+def read_text(path: str | Path, read: Callable[[str], _T]) -> _T:
+    """What `read` makes of a text file, with the path in front of its errors.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: As `read`, or the file is no text.
+    """
+    try:
+        return read(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def yaml_mapping(text: str, subject: str, known: str) -> dict[str, Any]:

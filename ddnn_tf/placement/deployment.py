@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from ddnn_tf.placement.units import Place, Unit, UnitNetwork
-from ddnn_tf.topology import yaml_mapping
+from ddnn_tf.topology import read_text, yaml_mapping
 
 __all__ = ["Deployment", "Host"]
 
@@ -68,8 +68,5 @@ class Deployment(UnitNetwork):
             FileNotFoundError: No such file.
             ValueError: A contradiction; the message names file and field.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-            return cls(**yaml_mapping(text, "deployment network", "`units`, `sensors` and `range_m`"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {error}") from None
+        known = "`units`, `sensors` and `range_m`"
+        return read_text(path, lambda text: cls(**yaml_mapping(text, cls._subject(), known)))

@@ -30,7 +30,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ddnn_tf.placement.catalogue import INPUT_KB, known_cnn
 from ddnn_tf.placement.units import Place, Size, Strict, UnitNetwork
-from ddnn_tf.topology import yaml_mapping
+from ddnn_tf.topology import read_text, yaml_mapping
 
 __all__ = ["Cnn", "Instance", "Objective", "Workload"]
 
@@ -192,7 +192,4 @@ class Instance(UnitNetwork):
             FileNotFoundError: No such file.
             ValueError: As `from_yaml`, with the path in front.
         """
-        try:
-            return cls.from_yaml(Path(path).read_text(encoding="utf-8"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {error}") from None
+        return read_text(path, cls.from_yaml)

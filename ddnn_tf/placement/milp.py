@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,32 +41,6 @@ class MilpResult:
     is_infeasible: bool
 
 
-class _Rows:
-    """Rows of a sparse matrix, collected as triplets."""
-
-    def __init__(self) -> None:
-        self.row: list[NDArray[np.int64]] = []
-        self.column: list[NDArray[np.int64]] = []
-        self.value: list[Floats] = []
-        self.lower: list[Floats] = []
-        self.upper: list[Floats] = []
-        self.count = 0
-
-    def add(self, lower: Floats | float, upper: Floats | float, rows: int = 1) -> NDArray[np.int64]:
-        """New rows between two bounds; returns their numbers."""
-        self.lower.append(np.broadcast_to(np.asarray(lower, np.float64), rows))
-        self.upper.append(np.broadcast_to(np.asarray(upper, np.float64), rows))
-        self.count += rows
-        return np.arange(self.count - rows, self.count)
-
-    def put(self, row: NDArray[np.int64], column: NDArray[np.int64], value: Floats | float) -> None:
-        """Coefficients."""
-        row, column, amount = np.broadcast_arrays(row, column, np.asarray(value, np.float64))
-        self.row.append(row.ravel())
-        self.column.append(column.ravel())
-        self.value.append(amount.ravel())
-
-
 def solve_milp(
     choices: Choices, *, start: NDArray[np.int64] | None, relative_gap: float, seconds: float
 ) -> MilpResult:
@@ -81,104 +56,12 @@ def solve_milp(
         RuntimeError: HiGHS failed.
     """
     import highspy
-    from scipy.sparse import csc_matrix
 
-    problem, rows = choices.problem, _Rows()
-    runs = _runs(choices)
-    binaries = columns = len(runs)
-    first, last, unit = runs.T
-    # Every task is in one run.
-    for task in range(len(problem.cost)):
-        rows.put(rows.add(1, 1), np.flatnonzero((first <= task) & (task <= last)), 1)
-    # What runs end with flows over the links to what they begin with.
-    within = {task for chain in problem.chains for task in chain[:-1]}
-    flows: list[NDArray[np.int64]] = []
-    distance: list[Floats] = []
-    for link, allowed in zip(problem.links, choices.steps, strict=True):
-        is_step = link.first in within and link.second == link.first + 1
-        ends, begins = choices.ends[link.first], choices.begins[link.second]
-        one, two = np.nonzero(allowed)
-        column = np.arange(columns, columns + len(one))
-        columns += len(one)
-        flows.append(column)
-        distance.append(problem.hops[ends[one], begins[two]])
-        for place, end, leaving in (
-            (ends, one, last == link.first if is_step else (first <= link.first) & (link.first <= last)),
-            (
-                begins,
-                two,
-                first == link.second if is_step else (first <= link.second) & (link.second <= last),
-            ),
-        ):
-            row = rows.add(0, 0, len(place))
-            rows.put(row[end], column, 1)
-            run = np.flatnonzero(leaving)
-            rows.put(row[np.searchsorted(place, unit[run])], run, -1)
-    sums = np.concatenate([np.zeros((len(problem.demand), 1)), np.cumsum(problem.demand, axis=1)], axis=1)
-    demand = sums[:, last + 1] - sums[:, first]
-    for resource, limits in enumerate(problem.capacity):
-        for number in np.flatnonzero(np.isfinite(limits)):
-            run = np.flatnonzero((unit == number) & (demand[resource] > 0))
-            if demand[resource, run].sum() > problem.room[resource, number]:
-                # Scaled, so that the solver's tolerance means the same for KB and for operations.
-                rows.put(rows.add(-np.inf, 1), run, demand[resource, run] / limits[number])
-    holders = np.empty(0, np.int64)
-    if problem.exclusive:
-        owner = problem.owner[first]
-        pairs = np.unique(np.stack([unit, owner]), axis=1)
-        holders = np.arange(columns, columns + pairs.shape[1])
-        columns += len(holders)
-        units = np.unique(unit)
-        rows.put(rows.add(-np.inf, 1, len(units))[np.searchsorted(units, pairs[0])], holders, 1)
-        holder = {(int(n), int(u)): column for (n, u), column in zip(pairs.T, holders, strict=True)}
-        below = rows.add(-np.inf, 0, binaries)
-        rows.put(below, np.arange(binaries), 1)
-        rows.put(below, np.array([holder[int(n), int(u)] for n, u in zip(unit, owner, strict=True)]), -1)
-    cost = np.zeros(columns)
-    maxima = []
-    for stage in problem.stages:
-        is_maximum = len(stage.branches) > 1
-        for branch in stage.branches:
-            column, value = _terms(problem, runs, branch.tasks, problem.cost)
-            chosen = [column] + [flows[link] for link in branch.links]
-            values = [value] + [problem.links[link].per_hop * distance[link] for link in branch.links]
-            if is_maximum:
-                row = rows.add(-np.inf, 0)
-                rows.put(row, np.concatenate(chosen), np.concatenate(values))
-                rows.put(row, np.array([columns]), -1)
-            else:
-                np.add.at(cost, np.concatenate(chosen), stage.weight * np.concatenate(values))
-        if is_maximum:
-            cost = np.append(cost, stage.weight)
-            maxima.append(columns)
-            columns += 1
-    if problem.budget is not None and np.isfinite(problem.budget.limit):
-        scale = 1 / max(abs(problem.budget.limit), 1e-30)
-        row = rows.add(-np.inf, problem.budget.limit * scale)
-        column, value = _terms(problem, runs, tuple(range(len(problem.cost))), problem.budget.cost)
-        rows.put(row, column, scale * value)
-        for column, hops, per_hop in zip(flows, distance, problem.budget.per_hop, strict=True):
-            rows.put(row, column, scale * per_hop * hops)
-
-    matrix = csc_matrix(
-        (np.concatenate(rows.value), (np.concatenate(rows.row), np.concatenate(rows.column))),
-        shape=(rows.count, columns),
-    )
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = columns, rows.count
-    model.col_cost_ = cost
-    model.col_lower_ = np.zeros(columns)
-    upper = np.ones(columns)
-    upper[maxima] = np.inf
-    model.col_upper_ = upper
-    model.row_lower_, model.row_upper_ = np.concatenate(rows.lower), np.concatenate(rows.upper)
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_, model.a_matrix_.index_ = matrix.indptr, matrix.indices
-    model.a_matrix_.value_ = matrix.data
-    kinds = np.full(columns, highspy.HighsVarType.kContinuous)
-    kinds[np.concatenate([np.arange(binaries), holders])] = highspy.HighsVarType.kInteger
-    model.integrality_ = kinds.tolist()
-
+    model = _Model(choices)
+    model.add_limits()
+    model.add_holders()
+    model.add_budget()
+    model.add_objective()
     solver = highspy.Highs()
     for option, setting in (
         ("output_flag", False),
@@ -189,24 +72,199 @@ def solve_milp(
         ("mip_allow_restart", False),
     ):
         solver.setOptionValue(option, setting)
-    solver.passModel(model)
+    solver.passModel(model.for_highs())
     if start is not None:
-        known = np.flatnonzero(_is_run_of(start, runs, problem)).astype(np.int32)
+        known = np.flatnonzero(_is_run_of(start, model.runs, choices.problem)).astype(np.int32)
         solver.setSolution(len(known), known, np.ones(len(known)))
     solver.run()
-    status = solver.getModelStatus()
-    if status == highspy.HighsModelStatus.kInfeasible:
+    status, states = solver.getModelStatus(), highspy.HighsModelStatus
+    # Costs are never negative, so that nothing is unbounded.
+    if status in (states.kInfeasible, states.kUnboundedOrInfeasible):
         return MilpResult(None, np.inf, True)
     info = solver.getInfo()
     found = None
     if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
-        taken = runs[np.array(solver.getSolution().col_value)[:binaries] > 0.5]
-        found = np.empty(len(problem.cost), np.int64)
+        taken = model.runs[np.array(solver.getSolution().col_value)[: len(model.runs)] > 0.5]
+        found = np.empty(len(choices.problem.cost), np.int64)
         for begin, end, number in taken:
             found[begin : end + 1] = number
-    elif status not in (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt):
+    elif status not in (states.kTimeLimit, states.kInterrupt):
         raise RuntimeError(f"HiGHS ended with '{solver.modelStatusToString(status)}'.")
-    return MilpResult(found, float(info.mip_dual_bound), False)
+    return MilpResult(found, float(info.mip_dual_bound) / model.scale, False)
+
+
+class _Model:
+    """Columns and rows of the model: runs (binary) first, then flows, then the rest.
+
+    Args:
+        choices: The runs and steps to choose from.
+    """
+
+    def __init__(self, choices: Choices) -> None:
+        self.problem = choices.problem
+        self.runs = _runs(choices)
+        """`(runs, 3)`: first task, last task and unit."""
+        self.scale = _scale(self.problem)
+        """What costs are multiplied by, so that the solver's absolute tolerances are small against them."""
+        self._first, self._last, self._unit = self.runs.T
+        self._columns = len(self.runs)
+        self._integer = [np.arange(self._columns)]
+        self._unlimited: list[int] = []
+        self._cost: list[tuple[NDArray[np.int64], Floats]] = []
+        self._row: list[NDArray[np.int64]] = []
+        self._column: list[NDArray[np.int64]] = []
+        self._value: list[Floats] = []
+        self._lower: list[Floats] = []
+        self._upper: list[Floats] = []
+        self._rows = 0
+        for task in range(len(self.problem.cost)):
+            self._put(self._add(1, 1), np.flatnonzero(self._holds(task)), 1)
+        self._flows: list[NDArray[np.int64]] = []
+        self._distance: list[Floats] = []
+        self._add_flows(choices)
+
+    def add_limits(self) -> None:
+        """What runs on a unit may take of it."""
+        sums = np.cumsum(self.problem.demand, axis=1)
+        sums = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
+        demand = sums[:, self._last + 1] - sums[:, self._first]
+        for resource, limits in enumerate(self.problem.capacity):
+            for number in np.flatnonzero(np.isfinite(limits)):
+                run = np.flatnonzero((self._unit == number) & (demand[resource] > 0))
+                if demand[resource, run].sum() > self.problem.room[resource, number]:
+                    # Relative, so that the solver's tolerance means the same for KB and for operations.
+                    self._put(self._add(-np.inf, 1), run, demand[resource, run] / limits[number])
+
+    def add_holders(self) -> None:
+        """If units are exclusive: each has at most one holder, and only the holder's runs."""
+        if not self.problem.exclusive:
+            return
+        owner = self.problem.owner[self._first]
+        pairs = np.unique(np.stack([self._unit, owner]), axis=1)
+        holders = self._new(pairs.shape[1])
+        self._integer.append(holders)
+        units = np.unique(self._unit)
+        one_each = self._add(-np.inf, 1, len(units))
+        self._put(one_each[np.searchsorted(units, pairs[0])], holders, 1)
+        holder = {(int(n), int(u)): column for (n, u), column in zip(pairs.T, holders, strict=True)}
+        below = self._add(-np.inf, 0, len(self.runs))
+        self._put(below, np.arange(len(self.runs)), 1)
+        mine = np.array([holder[int(n), int(u)] for n, u in zip(self._unit, owner, strict=True)])
+        self._put(below, mine, -1)
+
+    def add_budget(self) -> None:
+        """The limit of the second cost."""
+        budget = self.problem.budget
+        if budget is None or not np.isfinite(budget.limit):
+            return
+        scale = 1 / max(abs(budget.limit), 1e-30)
+        row = self._add(-np.inf, budget.limit * scale)
+        self._put(row, *self._terms(range(len(budget.cost)), budget.cost, scale))
+        for column, hops, per_hop in zip(self._flows, self._distance, budget.per_hop, strict=True):
+            self._put(row, column, scale * per_hop * hops)
+
+    def add_objective(self) -> None:
+        """The stages: a single branch counts as it is, of several the costliest."""
+        for stage in self.problem.stages:
+            most = None
+            if len(stage.branches) > 1:
+                most = self._new(1)
+                self._unlimited.append(int(most[0]))
+                self._cost.append((most, np.array([stage.weight])))
+            for branch in stage.branches:
+                column, value = self._terms(branch.tasks, self.problem.cost, self.scale)
+                chosen, values = [column], [value]
+                for link in branch.links:
+                    chosen.append(self._flows[link])
+                    values.append(self.scale * self.problem.links[link].per_hop * self._distance[link])
+                if most is None:
+                    self._cost.append((np.concatenate(chosen), stage.weight * np.concatenate(values)))
+                else:
+                    row = self._add(-np.inf, 0)
+                    self._put(row, np.concatenate(chosen), np.concatenate(values))
+                    self._put(row, most, -1)
+
+    def for_highs(self) -> Any:
+        """The model as HiGHS takes it."""
+        import highspy
+        from scipy.sparse import csc_matrix
+
+        entries = (np.concatenate(self._value), (np.concatenate(self._row), np.concatenate(self._column)))
+        matrix = csc_matrix(entries, shape=(self._rows, self._columns))
+        model = highspy.HighsLp()
+        model.num_col_, model.num_row_ = self._columns, self._rows
+        cost, upper = np.zeros(self._columns), np.ones(self._columns)
+        for column, value in self._cost:
+            np.add.at(cost, column, value)
+        upper[self._unlimited] = np.inf
+        model.col_cost_, model.col_lower_, model.col_upper_ = cost, np.zeros(self._columns), upper
+        model.row_lower_, model.row_upper_ = np.concatenate(self._lower), np.concatenate(self._upper)
+        model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        model.a_matrix_.start_, model.a_matrix_.index_ = matrix.indptr, matrix.indices
+        model.a_matrix_.value_ = matrix.data
+        kinds = np.full(self._columns, highspy.HighsVarType.kContinuous)
+        kinds[np.concatenate(self._integer)] = highspy.HighsVarType.kInteger
+        model.integrality_ = kinds.tolist()
+        return model
+
+    def _add_flows(self, choices: Choices) -> None:
+        """Flows over each link, from the runs that its first task ends to those that its second begins."""
+        steps = {(task, task + 1) for chain in self.problem.chains for task in chain[:-1]}
+        for link, allowed in zip(self.problem.links, choices.steps, strict=True):
+            ends, begins = choices.ends[link.first], choices.begins[link.second]
+            one, two = np.nonzero(allowed)
+            flow = self._new(len(one))
+            self._flows.append(flow)
+            self._distance.append(self.problem.hops[ends[one], begins[two]])
+            leaves, enters = self._last == link.first, self._first == link.second
+            if (link.first, link.second) not in steps:
+                leaves, enters = self._holds(link.first), self._holds(link.second)
+            for units, end, runs in ((ends, one, leaves), (begins, two, enters)):
+                row = self._add(0, 0, len(units))
+                self._put(row[end], flow, 1)
+                run = np.flatnonzero(runs)
+                self._put(row[np.searchsorted(units, self._unit[run])], run, -1)
+
+    def _holds(self, task: int) -> NDArray[np.bool_]:
+        """Which runs a task is in."""
+        return (self._first <= task) & (task <= self._last)
+
+    def _terms(self, tasks: Sequence[int], cost: Floats, scale: float) -> tuple[NDArray[np.int64], Floats]:
+        """Columns of runs that hold some of the tasks, and the scaled costs of these tasks there."""
+        counted = np.zeros(len(cost), bool)
+        counted[list(tasks)] = True
+        values = np.where(counted[:, None] & np.isfinite(cost), cost, 0.0)
+        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+        total = sums[self._last + 1, self._unit] - sums[self._first, self._unit]
+        column = np.flatnonzero(total)
+        return column, scale * total[column]
+
+    def _new(self, count: int) -> NDArray[np.int64]:
+        """New columns."""
+        self._columns += count
+        return np.arange(self._columns - count, self._columns)
+
+    def _add(self, lower: float, upper: float, count: int = 1) -> NDArray[np.int64]:
+        """New rows between two bounds."""
+        self._lower.append(np.full(count, float(lower)))
+        self._upper.append(np.full(count, float(upper)))
+        self._rows += count
+        return np.arange(self._rows - count, self._rows)
+
+    def _put(self, row: NDArray[np.int64], column: NDArray[np.int64], value: Floats | float) -> None:
+        """Coefficients."""
+        row, column, amount = np.broadcast_arrays(row, column, np.asarray(value, np.float64))
+        self._row.append(row)
+        self._column.append(column)
+        self._value.append(amount)
+
+
+def _scale(problem: Problem) -> float:
+    """100 divided by what the tasks cost at least, or any of them at most."""
+    finite = np.where(np.isfinite(problem.cost), problem.cost, np.nan)
+    hops = max((link.per_hop for link in problem.links), default=0.0)
+    size = float(np.nansum(np.nanmin(finite, axis=1))) or float(np.nanmax(finite)) or hops
+    return 100.0 / size if size > 0 else 1.0
 
 
 def _runs(choices: Choices) -> NDArray[np.int64]:
@@ -216,20 +274,6 @@ def _runs(choices: Choices) -> NDArray[np.int64]:
         length, unit = np.nonzero(rows)
         found.append(np.stack([np.full(len(unit), first), first + length, unit], axis=1))
     return np.concatenate(found)
-
-
-def _terms(
-    problem: Problem, runs: NDArray[np.int64], tasks: Sequence[int], cost: Floats
-) -> tuple[NDArray[np.int64], Floats]:
-    """Columns of runs that hold some of the tasks, and the costs of these tasks there."""
-    first, last, unit = runs.T
-    counted = np.zeros(len(problem.cost), bool)
-    counted[list(tasks)] = True
-    values = np.where(counted[:, None] & np.isfinite(cost), cost, 0.0)
-    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-    total = sums[last + 1, unit] - sums[first, unit]
-    column = np.flatnonzero(total)
-    return column, total[column]
 
 
 def _is_run_of(units: NDArray[np.int64], runs: NDArray[np.int64], problem: Problem) -> NDArray[np.bool_]:

@@ -163,9 +163,9 @@ def solve_problem(problem: Problem, *, time_limit: float = 60.0, relative_gap: f
         if result.units is not None and problem.objective(result.units) < value:
             best, value = result.units, problem.objective(result.units)
         bound = max(bound, result.bound)
-    bound = min(bound, value)
+    bound = min(max(bound, 0.0), value)  # costs are never negative
     if best is None:
         status: Status = "unknown"
     else:
-        status = "optimal" if value - bound <= relative_gap * abs(value) + 1e-12 else "feasible"
+        status = "optimal" if value - bound <= relative_gap * abs(value) else "feasible"
     return Outcome(best, value, bound, status, time.monotonic() - start)

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.process import SUPERVISED
-from ddnn_tf.topology import one_sentence, yaml_mapping
+from ddnn_tf.topology import one_sentence, read_text, yaml_mapping
 
 __all__ = ["Plan", "PlannedProcess", "serve_unit"]
 
@@ -91,10 +91,7 @@ class Plan(BaseModel):
             FileNotFoundError: No such file.
             ValueError: No plan; the message names file and field.
         """
-        try:
-            return cls(**yaml_mapping(Path(path).read_text(encoding="utf-8"), "plan", "`processes`"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: {error}") from None
+        return read_text(path, lambda text: cls(**yaml_mapping(text, "plan", "`processes`")))
 
     def to_yaml(self) -> str:
         """The plan as YAML."""
