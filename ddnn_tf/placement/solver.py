@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ _ORDERS = 6
 _AT_ONCE = 2
 _KICKS = 200
 _KICKED = 3
+_NOISE = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,21 +111,33 @@ class _Search:
         return self.value
 
     def shake(self, prices: Prices, deadline: float) -> None:
-        """Moves a few layers of the best solution to units still in question, at random, and improves it."""
-        assert self.units is not None
+        """Changes the best solution, or the prices to build one at, at random, and improves what comes of it."""
         generator = np.random.default_rng(len(self.problem.cost))
         for _ in range(_KICKS):
             if time.monotonic() > deadline:
                 break
-            units = self.units.copy()
-            for task in generator.choice(len(units), min(len(units), _KICKED), replace=False):
-                unit = generator.choice(self.relaxation.choices.units(int(task)))
-                if self.problem.is_single:
-                    units[units == unit] = units[task]  # whoever is there goes where this one comes from
-                units[task] = unit
-            if (self.problem.load(units) > self.problem.room).any():
-                continue
-            self.offer(improve(self.relaxation, prices, units))
+            units = self._kicked(generator) if self.problem.is_single else self._noisy(prices, generator)
+            if units is not None:
+                self.offer(improve(self.relaxation, prices, units))
+
+    def _kicked(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        """The best solution with a few layers on other units still in question; who is there gives way."""
+        assert self.units is not None
+        units = self.units.copy()
+        for task in generator.choice(len(units), min(len(units), _KICKED), replace=False):
+            unit = generator.choice(self.relaxation.choices.units(int(task)))
+            units[units == unit] = units[task]
+            units[task] = unit
+        return units
+
+    def _noisy(self, prices: Prices, generator: np.random.Generator) -> NDArray[np.int64] | None:
+        """A solution built at prices that are a little off."""
+        noise = generator.uniform(1 - _NOISE, 1 + _NOISE, prices.unit.shape)
+        built = construct(self.relaxation, replace(prices, unit=prices.unit * noise), next(self._orders))
+        if built is None or built.tobytes() in self._seen:
+            return None
+        self._seen.add(built.tobytes())
+        return built
 
     def offer(self, units: NDArray[np.int64]) -> None:
         """Takes a placement if it keeps all limits and is better."""
