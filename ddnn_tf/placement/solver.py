@@ -111,7 +111,7 @@ class _Search:
         return self.value
 
     def shake(self, prices: Prices, deadline: float) -> None:
-        """Changes the best solution, or the prices to build one at, at random, and improves what comes of it."""
+        """Changes the best solution, or the prices to build one at, at random, and improves the outcome."""
         generator = np.random.default_rng(len(self.problem.cost))
         for _ in range(_KICKS):
             if time.monotonic() > deadline:
