@@ -68,7 +68,7 @@ def exhaustive(problem: Problem) -> tuple[float, np.ndarray | None]:
     for resource in range(len(problem.capacity)):
         for unit in range(units):
             load = (every == unit) @ problem.demand[resource]
-            keeps &= load <= problem.capacity[resource, unit] * (1 + 1e-9)
+            keeps &= load <= problem.room[resource, unit]
     if problem.exclusive:
         for unit in range(units):
             holds = [((every == unit) & (problem.owner == owner)).any(axis=1) for owner in set(problem.owner)]

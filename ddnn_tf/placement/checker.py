@@ -19,7 +19,7 @@ from ddnn_tf.placement.units import Place, Point, Unit
 
 __all__ = ["Checked", "CnnLatency", "check_placement"]
 
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)

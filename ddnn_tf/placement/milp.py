@@ -26,6 +26,10 @@ from ddnn_tf.placement.problem import Floats, Problem
 __all__ = ["MilpResult", "solve_milp"]
 
 
+_TOLERANCE = 1e-9
+_ROOM = 5e-9  # within that of `Problem.room`, and beyond rounding
+
+
 @dataclass(frozen=True)
 class MilpResult:
     """What HiGHS found.
@@ -67,6 +71,9 @@ def solve_milp(
         ("output_flag", False),
         ("mip_rel_gap", relative_gap),
         ("mip_abs_gap", 0.0),
+        # By default limits could be exceeded, and flows lost, by a millionth.
+        ("mip_feasibility_tolerance", _TOLERANCE),
+        ("primal_feasibility_tolerance", _TOLERANCE),
         ("time_limit", max(seconds, 0.01)),
         ("random_seed", 0),
         ("mip_allow_restart", False),
@@ -133,7 +140,7 @@ class _Model:
                 run = np.flatnonzero((self._unit == number) & (demand[resource] > 0))
                 if demand[resource, run].sum() > self.problem.room[resource, number]:
                     # Relative, so that the solver's tolerance means the same for KB and for operations.
-                    self._put(self._add(-np.inf, 1), run, demand[resource, run] / limits[number])
+                    self._put(self._add(-np.inf, 1 + _ROOM), run, demand[resource, run] / limits[number])
 
     def add_holders(self) -> None:
         """If units are exclusive: each has at most one holder, and only the holder's runs."""

@@ -51,7 +51,7 @@ RESOURCES = ("memory", "compute", "layers")
 
 Floats = NDArray[np.float64]
 
-_SLACK = 1e-9  # relative, so that a load computed in another order still fits
+_SLACK = 1e-8  # relative, so that a load computed in another order still fits
 
 
 @dataclass(frozen=True)

@@ -173,8 +173,9 @@ def solve_problem(problem: Problem, *, time_limit: float = 60.0, relative_gap: f
         )
         if result.is_infeasible and best is None:
             raise InfeasibleError(explain_infeasible(problem))
-        if result.units is not None and problem.objective(result.units) < value:
-            best, value = result.units, problem.objective(result.units)
+        found = result.units
+        if found is not None and problem.is_feasible(found) and problem.objective(found) < value:
+            best, value = found, problem.objective(found)
         bound = max(bound, result.bound)
     bound = min(max(bound, 0.0), value)  # costs are never negative
     if best is None:

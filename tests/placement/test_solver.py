@@ -7,6 +7,7 @@ import pytest
 from small_placements import exhaustive, exhaustive_by_checker, small_instance
 
 from ddnn_tf.placement import (
+    Cnn,
     InfeasibleError,
     Instance,
     Unit,
@@ -99,6 +100,53 @@ def test_printed_result_of_the_reference(seed: int) -> None:
     solution = solve(instance)
     assert solution.status == "optimal"
     assert solution.latency_s == pytest.approx(0.72899008, abs=1e-6)
+
+
+def test_limits_that_are_met_exactly() -> None:
+    """Layers of halves of a unit, a little more or less: HiGHS's own tolerances took wrong ones for right."""
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        little = float(generator.choice([4.5e-7, 1e-7, 2e-6]))
+        cnns = [
+            Cnn(
+                name=f"cnn_{at}",
+                demand_mop=tuple(map(float, generator.integers(1, 20, 3))),
+                memory_kb=tuple(500 * (1 + 2 * little * generator.choice([0, 1, -1], 3))),
+                output_kb=tuple(map(float, generator.integers(1, 20, 3))),
+            )
+            for at in range(2)
+        ]
+        units = [
+            Unit(name=f"u{at}", memory_kb=1000, speed_mop_s=float(generator.integers(1, 20)))
+            for at in range(3)
+        ]
+        instance = Instance(
+            units=units,
+            cnns=[Workload(cnn=cnn, source=f"u{generator.integers(3)}") for cnn in cnns],
+            links=[("u0", "u1"), ("u1", "u2")],
+            data_rate_kb_s=10.0,
+            objective=["sum", "max"][seed % 2],
+        )
+        best, _ = exhaustive(of_instance(instance))
+        if np.isfinite(best):
+            assert solve(instance).latency_s == pytest.approx(best, rel=2e-6), seed
+        else:
+            with pytest.raises(InfeasibleError):
+                solve(instance)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-4, 1e6])
+def test_seconds_of_any_size(size: float) -> None:
+    """The solver's absolute tolerances do not show, however small the latencies are."""
+    for seed in range(12):
+        instance = small_instance(seed)
+        units = [unit.model_copy(update={"speed_mop_s": unit.speed_mop_s / size}) for unit in instance.units]
+        instance = instance.replace(units=tuple(units), data_rate_kb_s=instance.data_rate_kb_s / size)
+        best, _ = exhaustive(of_instance(instance))
+        if np.isfinite(best):
+            solution = solve(instance)
+            assert solution.latency_s == pytest.approx(best, rel=2e-6, abs=0), seed
+            assert solution.status == "optimal"
 
 
 def test_mixed_instance_is_proven() -> None:
