@@ -446,7 +446,7 @@ def one_sentence(error: ValidationError, subject: str) -> str:
     """
     finding = error.errors()[0]
     field = ".".join(str(part) for part in finding["loc"])
-    message = finding["msg"].removeprefix("Value error, ")
+    message = finding["msg"].removeprefix("Value error, ").rstrip(".")
     if not field or (finding["type"] == "value_error" and message.startswith("'")):
         inside = f"{field}: " if field else ""
         return f"The {subject} contradicts itself: {inside}{message}."

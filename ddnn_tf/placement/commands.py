@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_RUN = "run"
+_RUN = " run"  # no directory is called so
 
 _Seed = Annotated[int, typer.Option("--seed", help="Seed of the instance.", min=0)]
 _TimeLimit = Annotated[
     float, typer.Option("--time-limit", help="Seconds; then the best placement so far, with its gap.")
 ]
-_Gap = Annotated[
-    float, typer.Option("--relative-gap", help="A placement this close to the bound counts as optimal.")
-]
+_Gap = Annotated[float, typer.Option("--relative-gap", help="Stop at a placement this close to the bound.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 _Out = Annotated[Path | None, typer.Option("--out", help="Write CSV files and figures there.", metavar="DIR")]
 _Units = Annotated[int | None, typer.Option("--units", help="Number of units.", min=1)]
@@ -278,6 +277,8 @@ def sweep(
         Experiment(), cnn, units, half_width, range_m, data_rate, input_kb, mix,
         shared=not exclusive, objective=_objective(objective), reference_compatible=reference_compatible,
     )  # fmt: skip
+    # Like Ctrl-C, so that the processes at work end, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     counts = () if layers is None else tuple(_whole(part, "--layers") for part in layers.split(","))
     what = Sweep(experiment, experiments, counts, seed, time_limit, plots)
     console = Console(stderr=True)

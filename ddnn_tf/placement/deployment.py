@@ -24,9 +24,9 @@ _PORT = 7000
 
 
 class Host(Unit):
-    """A unit with the address by which the others reach it."""
+    """A unit with the name or IPv4 address by which the others reach it."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")] = "127.0.0.1"
 
 
 class Deployment(UnitNetwork):

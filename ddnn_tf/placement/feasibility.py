@@ -18,7 +18,7 @@ __all__ = ["InfeasibleError", "check_feasible", "explain_infeasible"]
 
 _MEASURES = ("KB of memory", "million operations")
 _FIELDS = ("memory_kb", "compute_limit_mop")
-_SECONDS = 30.0
+_SECONDS = 2.0
 
 
 class InfeasibleError(ValueError):
@@ -86,20 +86,20 @@ def _check_large(problem: Problem, fits: NDArray[np.bool_]) -> None:
         f"No placement: {len(crowd)} {problem.noun}s "
         f"({_listed([problem.task_names[task] for task in sorted(crowd)])}) fit only {len(units)} units "
         f"({_listed([problem.unit_names[unit] for unit in units])}), which take {len(reached)} "
-        f"{problem.noun}s ('{problem.noun}s_per_unit'). Add units with as much memory, or raise that limit."
+        f"{problem.noun}s ('{problem.noun}s_per_unit'). Add units that can hold them, or raise it."
     )
 
 
 def explain_infeasible(problem: Problem) -> str:
     """Says why a problem that passes `check_feasible` has no placement all the same."""
     excesses = []
+    if problem.budget is not None and _least_excess(problem, None, exclusive=problem.exclusive) == 0:
+        return f"No placement takes at most {problem.budget.limit:g} J ('energy_limit_j'): raise that limit."
     if problem.exclusive and _least_excess(problem, None, exclusive=False) == 0:
         return (
             "No placement: with units of their own ('shared: false') the CNNs do not find enough room; "
             "sharing units, they would. Add units, or share them."
         )
-    if problem.budget is not None and _least_excess(problem, None, exclusive=problem.exclusive) == 0:
-        return f"No placement keeps the second cost at or below {problem.budget.limit:g}: raise that limit."
     for resource in range(len(RESOURCES)):
         excess = _least_excess(problem, resource, exclusive=problem.exclusive)
         if np.isfinite(excess) and excess > 0:
@@ -109,7 +109,8 @@ def explain_infeasible(problem: Problem) -> str:
         return "No placement: several limits are too small at once. Add units, or raise their limits."
     return (
         f"No placement: the {problem.noun}s fit the units one by one, and in total, but not all at once. It "
-        f"would take {' or '.join(excesses)}, on the right units. Add units, or raise their limits."
+        f"would take {' or '.join(excesses)}, on units that can hold them one by one. Add units, or raise "
+        "their limits."
     )
 
 

@@ -70,6 +70,11 @@ class Cnn(Strict):
         object.__setattr__(self, "exit_probability", exits)
         object.__setattr__(self, "run_probability", self.run_probability or derived)
         object.__setattr__(self, "layers", self.layers or tuple(f"layer_{at}" for at in range(count)))
+        twice = [layer for layer in self.layers if self.layers.count(layer) > 1]
+        if twice:
+            raise ValueError(
+                f"'layers' of '{self.name}' names {twice[0]!r} twice: each needs a name of its own"
+            )
         for field in ("memory_kb", "output_kb", "exit_probability", "run_probability", "layers"):
             if len(getattr(self, field)) != count:
                 raise ValueError(

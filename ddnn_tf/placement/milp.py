@@ -13,6 +13,7 @@ branches.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ __all__ = ["MilpResult", "solve_milp"]
 
 
 _TOLERANCE = 1e-9
-_ROOM = 5e-9  # within that of `Problem.room`, and beyond rounding
+_ROOM = 1e-9  # within that of `Problem.room`, and beyond rounding
+_AGGREGATOR = 4096  # HiGHS 1.15's rule for it takes loads that fit exactly for too large
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class MilpResult:
 
 
 def solve_milp(
-    choices: Choices, *, start: NDArray[np.int64] | None, relative_gap: float, seconds: float
+    choices: Choices, *, start: NDArray[np.int64] | None, relative_gap: float, deadline: float
 ) -> MilpResult:
     """Solves a problem, or what bounds have left of it.
 
@@ -54,19 +56,30 @@ def solve_milp(
         choices: The runs and steps to choose from.
         start: A known solution, if any.
         relative_gap: When to stop.
-        seconds: When to stop at the latest.
+        deadline: `time.monotonic()` when to stop at the latest.
 
     Raises:
         RuntimeError: HiGHS failed.
     """
-    import highspy
-
     model = _Model(choices)
     model.add_limits()
     model.add_holders()
     model.add_budget()
     model.add_objective()
+    result = _run(model, start, relative_gap, deadline, presolve="choose")
+    # An error in presolve is the likelier reason, where loads fit exactly.
+    if result.is_infeasible:
+        result = _run(model, start, relative_gap, deadline, presolve="off")
+    return result
+
+
+def _run(
+    model: _Model, start: NDArray[np.int64] | None, relative_gap: float, deadline: float, presolve: str
+) -> MilpResult:
+    import highspy
+
     solver = highspy.Highs()
+    taken_over = solver.passModel(model.for_highs())
     for option, setting in (
         ("output_flag", False),
         ("mip_rel_gap", relative_gap),
@@ -74,14 +87,17 @@ def solve_milp(
         # By default limits could be exceeded, and flows lost, by a millionth.
         ("mip_feasibility_tolerance", _TOLERANCE),
         ("primal_feasibility_tolerance", _TOLERANCE),
-        ("time_limit", max(seconds, 0.01)),
+        ("presolve", presolve),
+        ("presolve_rule_off", _AGGREGATOR),
+        ("time_limit", max(deadline - time.monotonic(), 0.01)),
         ("random_seed", 0),
         ("mip_allow_restart", False),
     ):
         solver.setOptionValue(option, setting)
-    solver.passModel(model.for_highs())
+    if taken_over == highspy.HighsStatus.kError:
+        raise RuntimeError("HiGHS did not take the model: its numbers are too far apart.")
     if start is not None:
-        known = np.flatnonzero(_is_run_of(start, model.runs, choices.problem)).astype(np.int32)
+        known = np.flatnonzero(_is_run_of(start, model.runs, model.problem)).astype(np.int32)
         solver.setSolution(len(known), known, np.ones(len(known)))
     solver.run()
     status, states = solver.getModelStatus(), highspy.HighsModelStatus
@@ -92,7 +108,7 @@ def solve_milp(
     found = None
     if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
         taken = model.runs[np.array(solver.getSolution().col_value)[: len(model.runs)] > 0.5]
-        found = np.empty(len(choices.problem.cost), np.int64)
+        found = np.empty(len(model.problem.cost), np.int64)
         for begin, end, number in taken:
             found[begin : end + 1] = number
     elif status not in (states.kTimeLimit, states.kInterrupt):
@@ -164,11 +180,16 @@ class _Model:
         budget = self.problem.budget
         if budget is None or not np.isfinite(budget.limit):
             return
-        scale = 1 / max(abs(budget.limit), 1e-30)
-        row = self._add(-np.inf, budget.limit * scale)
-        self._put(row, *self._terms(range(len(budget.cost)), budget.cost, scale))
+        column, value = self._terms(range(len(budget.cost)), budget.cost, 1.0)
+        chosen, values = [column], [value]
         for column, hops, per_hop in zip(self._flows, self._distance, budget.per_hop, strict=True):
-            self._put(row, column, scale * per_hop * hops)
+            chosen.append(column)
+            values.append(per_hop * hops)
+        value = np.concatenate(values)
+        largest = max(float(value.max(initial=0.0)), budget.limit)
+        if largest > 0:
+            row = self._add(-np.inf, budget.limit / largest)
+            self._put(row, np.concatenate(chosen), value / largest)
 
     def add_objective(self) -> None:
         """The stages: a single branch counts as it is, of several the costliest."""

@@ -9,12 +9,14 @@ fastest placement within the limit (the epsilon-constraint method, Haimes, Lasdo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ddnn_tf.placement.instance import Instance
-from ddnn_tf.placement.problem import energy_of, minimising, of_instance
-from ddnn_tf.placement.solution import Solution, solve
-from ddnn_tf.placement.solver import solve_problem
+from ddnn_tf.placement.problem import Budget, Problem, energy_of, minimising, of_instance
+from ddnn_tf.placement.solution import Solution, solution_of, solve
+from ddnn_tf.placement.solver import Outcome, solve_problem
 
 __all__ = ["pareto_front"]
 
@@ -47,21 +49,46 @@ def pareto_front(
             "Expected an instance whose units cost energy, but 'energy_j_mop' of every unit and "
             "'energy_j_kb' are 0: set them in the instance."
         )
-    fastest = solve(instance, time_limit=time_limit, relative_gap=relative_gap)
+    options = {"time_limit": time_limit, "relative_gap": relative_gap}
     problem = of_instance(instance)
-    least = solve_problem(
-        minimising(problem, energy_of(instance, problem)), time_limit=time_limit, relative_gap=relative_gap
-    )
+    energy = minimising(problem, energy_of(instance, problem))
+    least = solve_problem(energy, **options)
+    fastest = _frugal(instance, energy, solve(instance, **options), options)
     if fastest.energy_j is None or least.units is None:
         return []
-    limits = np.linspace(fastest.energy_j, least.objective, points)[1:]
     found = [fastest]
-    for limit in limits:
+    for limit in np.linspace(fastest.energy_j, least.objective, points)[1:]:
         allowed = float(limit) * (1 + _ROUNDING)
-        found.append(
-            solve(instance, time_limit=time_limit, relative_gap=relative_gap, energy_limit_j=allowed)
-        )
+        solution = solve(instance, energy_limit_j=allowed, **options)
+        found.append(_frugal(instance, energy, solution, options))
     return _undominated(found)
+
+
+def _frugal(instance: Instance, energy: Problem, solution: Solution, options: dict[str, float]) -> Solution:
+    """The most frugal of the placements that are as fast as a solution; itself if the slowest CNN counts."""
+    if solution.latency_s is None or instance.objective != "sum":
+        return solution
+    latency = of_instance(instance)
+    limit = Budget(
+        np.where(np.isfinite(latency.cost), latency.cost, 0.0),
+        np.array([link.per_hop for link in latency.links]),
+        solution.latency_s * (1 + _ROUNDING),
+    )
+    found = solve_problem(replace(energy, budget=limit), **options)
+    if found.units is None:
+        return solution
+    value = latency.objective(found.units)
+    # How far from the least latency is known of the solution; the placement is another one as fast.
+    return solution_of(
+        instance,
+        Outcome(
+            found.units,
+            value,
+            min(solution.bound_s, value),
+            solution.status,
+            solution.seconds + found.seconds,
+        ),
+    )
 
 
 def _undominated(solutions: list[Solution]) -> list[Solution]:

@@ -97,7 +97,9 @@ def profile(
                 f"Expected the exit '{output}' to hang on the end of one layer, but it hangs on "
                 f"{', '.join(sorted(roots))}: attach it where a single tensor passes."
             )
-        parts.insert(at[-1] + 1, _Part(output, head, parts[at[-1]].end, output))
+        taken = {part.label for part in parts}
+        label = output if output not in taken else f"{output}_exit"
+        parts.insert(at[-1] + 1, _Part(label, head, parts[at[-1]].end, output))
     demands = [demand_of([layers[name] for name in part.layers], model) for part in parts]
     shares = {names[-1]: 1.0} if exits is None else dict(exits)
     return Cnn(
@@ -111,11 +113,18 @@ def profile(
 
 
 def _check(model: tf.keras.Model, exits: Mapping[str, float] | None) -> None:
-    if not model.built or len(model.inputs) != 1:
+    if not model.built or not model.inputs or len(model.inputs) != 1:
+        finding = f"{len(model.inputs)} inputs" if model.built and model.inputs else "no known input"
         raise ValueError(
-            f"Expected a built model with one input, but '{model.name}' has "
-            f"{len(model.inputs) if model.built else 'not been built'}: give one such model."
+            f"Expected a built Sequential or functional model with one input, but '{model.name}' has "
+            f"{finding}."
         )
+    for tensor in (*model.inputs, *model.outputs):
+        if None in tensor.shape[1:]:
+            raise ValueError(
+                f"Expected tensors of fixed size, but '{model.name}' has one of {tuple(tensor.shape)}: build "
+                "it for the size of its images."
+            )
     for layer in model.layers:
         if len(layer.inbound_nodes) > 1:
             raise ValueError(f"Expected layers that are called once, but '{layer.name}' is shared.")
@@ -188,7 +197,13 @@ def _operations(layer: tf.keras.layers.Layer, found: Any) -> float:
     counted = found.op_count("mac")
     if counted is not None or not layer.weights:
         return float(counted or 0)
-    # A layer that Larq does not know: its kernels at every position of the output.
+    kernels = [weight for weight in layer.weights if len(weight.shape) >= 2]
+    if kernels and not type(layer).__module__.startswith("ddnn_tf."):
+        raise ValueError(
+            f"Expected layers whose operations Larq counts, but '{layer.name}' is a {type(layer).__name__}: "
+            "write down its demand in a `Cnn` of your own."
+        )
+    # Our aggregation: its kernel at every position of the output.
     positions = math.prod(layer.output_shape[1:-1])
     return float(
         sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) >= 2) * positions

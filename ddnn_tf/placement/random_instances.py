@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, DEFAULT_MIX, INPUT_KB, known_unit_type
+from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, DEFAULT_MIX, INPUT_KB, known_cnn, known_unit_type
 from ddnn_tf.placement.instance import Cnn, Instance, Objective, Workload
 from ddnn_tf.placement.units import Unit
 
@@ -126,13 +126,17 @@ def check_experiment(experiment: Experiment) -> None:
         value: Any = getattr(experiment, field)
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"Expected `{field}` to be positive, but got {value}.")
+    if not (math.isfinite(experiment.input_kb) and experiment.input_kb >= 0):
+        raise ValueError(f"Expected `input_kb` to be 0 or more, but got {experiment.input_kb}.")
     if not experiment.cnns:
         raise ValueError("Expected `cnns` to name at least one CNN, but got none.")
     shares: Sequence[float] = list((DEFAULT_MIX if experiment.mix is None else experiment.mix).values())
-    if any(share < 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+    if not all(share >= 0 for share in shares) or not abs(sum(shares) - 1) <= 1e-6:
         raise ValueError(
             f"Expected the probabilities in `mix` to add up to 1, but got {dict(experiment.mix or {})}."
         )
+    for name in experiment.cnns:
+        known_cnn(name)
     for kind in experiment.mix or {}:
         known_unit_type(kind)
 

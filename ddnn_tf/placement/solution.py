@@ -20,6 +20,9 @@ from ddnn_tf.placement.solver import Outcome, Status, solve_problem
 __all__ = ["Solution", "solve"]
 
 
+_AGREEMENT = 1e-6
+
+
 @dataclass(frozen=True)
 class Solution:
     """What `solve` found.
@@ -31,7 +34,8 @@ class Solution:
         latency_s: The objective: sum or maximum of the CNNs' latencies, seconds; None without a placement.
         bound_s: No placement has less, seconds.
         gap: (latency - bound) / latency; None without a placement.
-        status: `optimal` (proven), `feasible` (time ran out) or `unknown` (it ran out without a placement).
+        status: `optimal` (proven, to 1e-4 at most), `feasible` (a gap is left) or `unknown` (time ran out
+            without a placement).
         seconds: What solving took.
         energy_j: Joules for one image of each CNN; None without a placement.
     """
@@ -80,7 +84,7 @@ def solve(
     Args:
         instance: The problem.
         time_limit: Seconds; then the best placement so far is returned, with its bound and gap.
-        relative_gap: A placement this close to the bound counts as optimal.
+        relative_gap: When to stop: at a placement this close to the bound.
         energy_limit_j: Most joules for one image of each CNN.
 
     Returns:
@@ -88,11 +92,10 @@ def solve(
 
     Raises:
         InfeasibleError: No placement keeps the limits; the message names the layer and the limit.
-        ValueError: A time limit or gap that is not positive.
+        ValueError: A time limit or gap that is not positive, or a negative limit of energy.
     """
-    for name, value in (("time_limit", time_limit), ("relative_gap", relative_gap)):
-        if not value > 0:
-            raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
+    if energy_limit_j is not None and not energy_limit_j >= 0:
+        raise ValueError(f"Expected `energy_limit_j` to be 0 or more, but got {energy_limit_j}.")
     problem = of_instance(instance, energy_limit_j)
     return solution_of(instance, solve_problem(problem, time_limit=time_limit, relative_gap=relative_gap))
 
@@ -110,6 +113,8 @@ def solution_of(instance: Instance, outcome: Outcome) -> Solution:
     checked = check_placement(instance, assignment)
     if checked.violations:
         raise RuntimeError(f"The solver's placement breaks a limit: {checked.violations[0]}.")
+    if abs(checked.latency_s - outcome.objective) > _AGREEMENT * abs(checked.latency_s):
+        raise RuntimeError(f"The solver says {outcome.objective} s, but the checker {checked.latency_s} s.")
     return Solution(
         instance=instance,
         assignment=assignment,

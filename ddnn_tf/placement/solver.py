@@ -39,6 +39,7 @@ _AT_ONCE = 2
 _KICKS = 200
 _KICKED = 3
 _NOISE = 0.5
+_CLOSED = 1e-4  # a larger gap is nowhere called optimal
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Outcome:
         units: `(tasks,)` unit numbers; None if none was found in time.
         objective: Its value; infinite without one.
         bound: No solution is better than this.
-        status: `optimal` if the gap is proven closed, `feasible` if time ran out with a solution, `unknown`
-            if it ran out without one.
+        status: `optimal` if the gap is proven closed (to 1e-4 at most), `feasible` if a gap is left,
+            `unknown` if time ran out without a solution.
         seconds: How long it took.
     """
 
@@ -153,11 +154,15 @@ def solve_problem(problem: Problem, *, time_limit: float = 60.0, relative_gap: f
     Args:
         problem: The problem.
         time_limit: Seconds; afterwards the best solution so far is returned, with its bound.
-        relative_gap: A solution this close to the bound counts as optimal.
+        relative_gap: When to stop: at a solution this close to the bound.
 
     Raises:
         InfeasibleError: There is no solution; the message names the limit that breaks.
+        ValueError: A time limit that is not positive, or a gap that is not between 0 and 1.
     """
+    for name, limit, most in (("time_limit", time_limit, math.inf), ("relative_gap", relative_gap, 1.0)):
+        if not 0 < limit < most:
+            raise ValueError(f"Expected `{name}` to be positive{_below(most)}, but got {limit}.")
     start = time.monotonic()
     check_feasible(problem)
     deadline = start + time_limit
@@ -169,7 +174,7 @@ def solve_problem(problem: Problem, *, time_limit: float = 60.0, relative_gap: f
             Choices(problem) if search is None else search.relaxation.choices,
             start=best,
             relative_gap=relative_gap,
-            seconds=deadline - time.monotonic(),
+            deadline=deadline,
         )
         if result.is_infeasible and best is None:
             raise InfeasibleError(explain_infeasible(problem))
@@ -181,5 +186,10 @@ def solve_problem(problem: Problem, *, time_limit: float = 60.0, relative_gap: f
     if best is None:
         status: Status = "unknown"
     else:
-        status = "optimal" if value - bound <= relative_gap * abs(value) else "feasible"
+        is_closed = value - bound <= min(relative_gap, _CLOSED) * abs(value)
+        status = "optimal" if is_closed else "feasible"
     return Outcome(best, value, bound, status, time.monotonic() - start)
+
+
+def _below(most: float) -> str:
+    return "" if math.isinf(most) else f" and below {most:g}"

@@ -83,6 +83,8 @@ def run_sweep(
         raise ValueError(f"Expected at least one layer a unit, but got {min(sweep.layers)}.")
     if jobs < 1:
         raise ValueError(f"Expected at least one job, but got {jobs}.")
+    if not sweep.time_limit > 0:
+        raise ValueError(f"Expected `time_limit` to be positive, but got {sweep.time_limit}.")
     check_experiment(sweep.experiment)
     place = Path(directory)
     _claim(place, sweep)

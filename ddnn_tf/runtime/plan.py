@@ -191,7 +191,12 @@ async def serve_unit(bundle: Path, plan: Plan, unit: str, options: Mapping[str, 
         done, pending = await asyncio.wait([told, *waits], return_when=asyncio.FIRST_COMPLETED)
         for one in pending:
             one.cancel()
-        return 0 if told in done else next(one.result() for one in waits if one in done)
+        if told in done:
+            return 0
+        name, code = next((name, one.result()) for name, one in zip(names, waits, strict=True) if one in done)
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        print(f"ddnn: {name} ended with {how}, and so does unit {unit}", file=sys.stderr, flush=True)
+        return code if code >= 0 else 128 - code
     finally:
         for process in running:
             if process.returncode is None:

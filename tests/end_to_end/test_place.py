@@ -112,7 +112,7 @@ def test_sweep(tmp_path: Path) -> None:
         (("single", "--units", "4"), "need 8 layers, but all units together hold 4"),
         (("single", "--objective", "least"), "--objective to be sum or max"),
         (("single", "--time-limit", "0"), "`time_limit` to be positive, but got 0"),
-        (("single", "--relative-gap", "-1"), "`relative_gap` to be positive, but got -1"),
+        (("single", "--relative-gap", "-1"), "`relative_gap` to be positive and below 1, but got -1"),
         (("single", "--data-rate", "nan"), "`data_rate_kb_s` to be positive, but got nan"),
         (("solve", "nothing.yaml"), "nothing.yaml"),
         (("sweep", "--layers", "a", "--out", "x"), "--layers with whole numbers, but got 'a'"),

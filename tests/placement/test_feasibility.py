@@ -49,5 +49,18 @@ def test_energy_that_cannot_be_kept() -> None:
     units = [Unit(name="u", memory_kb=10, speed_mop_s=1, energy_j_mop=1)]
     problem = Instance(units=units, cnns=[Workload(cnn=cnn, source="u")])
     assert solve(problem, energy_limit_j=10).energy_j == 10
-    with pytest.raises(InfeasibleError, match=r"at or below 9\.5"):
+    with pytest.raises(InfeasibleError, match=r"at most 9\.5 J"):
         solve(problem, energy_limit_j=9.5)
+
+
+def test_energy_is_blamed_before_sharing() -> None:
+    cnn = Cnn(name="net", demand_mop=[1], memory_kb=[1], output_kb=[0])
+    first = Unit(name="a", memory_kb=10, speed_mop_s=1)
+    units = [first, first.model_copy(update={"name": "b", "energy_j_mop": 5.0})]
+    problem = Instance(
+        units=units, cnns=[Workload(cnn=cnn, source="a")] * 2, links=[("a", "b")], shared=False
+    )
+    with pytest.raises(InfeasibleError, match=r"at most 3 J \('energy_limit_j'\)"):
+        solve(problem, energy_limit_j=3)
+    free = problem.replace(shared=True)
+    assert solve(free, energy_limit_j=0).energy_j == 0

@@ -142,6 +142,7 @@ def test_profile_of_a_network(tiny_topology: Topology, tiny_data: MultiViewDatas
         ({"sink": "attic"}, "'attic' is to be a source, sink or sensor"),
         ({"port": 65533}, "'port' to leave room for 5 ports, but got 65533"),
         ({"port": 0}, "'port' is 0"),
+        ({"units": [{"name": "a", "type": "jetson", "host": "a:b"}]}, "units.0.host' is 'a:b'"),
     ],
 )
 def test_refuses(change: dict[str, Any], message: str) -> None:

@@ -142,6 +142,7 @@ def test_refuses(change: dict[str, Any], message: str) -> None:
         ({"run_probability": [1.0, 0.5]}, "is 1 after layer 1, which runs with probability 0.5"),
         ({"memory_kb": [1, -2]}, "memory_kb.1' is -2"),
         ({"demand_mop": []}, "demand_mop' is"),
+        ({"layers": ["a", "a"]}, "'layers' of 'x' names 'a' twice"),
         ({"output_kb": [1, float("nan")]}, "output_kb.1' is nan"),
     ],
 )
@@ -186,6 +187,8 @@ def test_random_instances_repeat_and_are_connected() -> None:
         ({"mix": {"toaster": 1.0}}, "unit type out of .*'toaster'"),
         ({"cnns": ()}, "`cnns` to name at least one"),
         ({"cnns": ("lenet",)}, "CNN out of .*'lenet'"),
+        ({"mix": {"jetson": float("nan")}}, "`mix` to add up to 1, but got .*nan"),
+        ({"input_kb": -1.0}, "`input_kb` to be 0 or more, but got -1"),
         ({"range_m": 0.1}, "none of 1000 networks was connected"),
     ],
 )

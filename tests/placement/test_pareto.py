@@ -38,6 +38,10 @@ def test_no_placement_dominates_the_front() -> None:
             # With its own energy as the limit, nothing is faster.
             expected, _ = exhaustive(of_instance(instance, solution.energy_j))
             assert solution.latency_s == pytest.approx(expected, rel=1e-5)
+            if instance.objective == "sum":
+                # And nothing as fast takes less.
+                frugal = exhaustive(of_instance(instance, solution.energy_j * (1 - 1e-4)))[0]
+                assert frugal > solution.latency_s * (1 + 1e-7)
         # The last point needs the least energy that there is.
         lower = front[-1].energy_j * (1 - 1e-5)
         assert exhaustive(of_instance(instance, lower))[1] is None

@@ -183,10 +183,56 @@ def test_same_seed_same_placement() -> None:
     assert solve(instance).assignment == solve(instance).assignment
 
 
-@pytest.mark.parametrize("field", ["time_limit", "relative_gap"])
-def test_limits_must_be_positive(field: str) -> None:
-    with pytest.raises(ValueError, match=f"`{field}` to be positive, but got 0"):
-        solve(random_instance("single"), **{field: 0})
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"time_limit": 0}, "`time_limit` to be positive, but got 0"),
+        ({"relative_gap": 0}, "`relative_gap` to be positive and below 1, but got 0"),
+        ({"relative_gap": float("inf")}, "`relative_gap` to be positive and below 1, but got inf"),
+        ({"energy_limit_j": -1}, "`energy_limit_j` to be 0 or more, but got -1"),
+        ({"energy_limit_j": float("nan")}, "`energy_limit_j` to be 0 or more, but got nan"),
+    ],
+)
+def test_options_out_of_range(option: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        solve(random_instance("single"), **option)
+
+
+def test_a_wide_gap_is_not_called_optimal() -> None:
+    solution = solve(random_instance("mixed", 0), relative_gap=0.3)
+    assert solution.gap > 1e-4
+    assert solution.status == "feasible"
+
+
+def test_loads_that_fit_exactly() -> None:
+    """HiGHS's presolve called this infeasible; six layers fill three units to the last digit."""
+    sizes = (2.8, 4.81, 9.62, 8.59, 16.96, 5.12)
+    cnn = Cnn(name="net", demand_mop=(10, 9, 1, 19, 13, 1), memory_kb=sizes, output_kb=(11, 6, 18, 10, 14, 1))
+    units = [
+        Unit(name=f"u{at}", memory_kb=size, speed_mop_s=speed)
+        for at, (size, speed) in enumerate([(33.47, 19), (4.81, 8), (9.62, 18)])
+    ]
+    instance = Instance(
+        units=units, cnns=[Workload(cnn=cnn, source="u2")], links=[("u0", "u1"), ("u1", "u2")],
+        data_rate_kb_s=10,
+    )  # fmt: skip
+    best, _ = exhaustive(of_instance(instance))
+    assert solve(instance).latency_s == pytest.approx(best)
+    for seed in range(80):
+        generator = np.random.default_rng(seed)
+        sizes = np.round(generator.uniform(1, 20, 5), 2)
+        placed = generator.integers(0, 3, 5)
+        units = [
+            Unit(name=f"u{at}", memory_kb=float(sizes[placed == at].sum()), speed_mop_s=float(at + 3))
+            for at in range(3)
+        ]
+        cnn = Cnn(
+            name="net", demand_mop=tuple(map(float, generator.integers(1, 20, 5))), memory_kb=tuple(sizes),
+            output_kb=tuple(map(float, generator.integers(1, 20, 5))),
+        )  # fmt: skip
+        instance = instance.replace(units=tuple(units), cnns=(Workload(cnn=cnn, source="u1"),))
+        best, _ = exhaustive(of_instance(instance))
+        assert solve(instance).latency_s == pytest.approx(best, rel=2e-6), seed
 
 
 def test_unit_without_memory() -> None:

@@ -48,7 +48,7 @@ def test_files_say_what_the_solution_says(tmp_path: Path) -> None:
         assert (tmp_path / "out" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_killed_sweep_continues(tmp_path: Path) -> None:
+def test_interrupted_sweep_continues(tmp_path: Path) -> None:
     sweep = Sweep(SMALL, experiments=2, layers=(1, 2), time_limit=20)
     first = run_sweep(sweep, tmp_path, jobs=2)
     assert [(one["experiment"], one["layers_per_unit"]) for one in first] == [(0, 1), (0, 2), (1, 1), (1, 2)]
@@ -94,6 +94,8 @@ def test_refuses(tmp_path: Path) -> None:
         ({"experiments": 0}, "at least one experiment, but got 0"),
         ({"layers": (0,)}, "at least one layer a unit, but got 0"),
         ({"experiment": replace(SMALL, units=0)}, "`units` to be at least 1"),
+        ({"experiment": replace(SMALL, cnns=("lenet",))}, "CNN out of"),
+        ({"time_limit": 0.0}, "`time_limit` to be positive"),
     ):
         with pytest.raises(ValueError, match=message):
             run_sweep(replace(Sweep(SMALL), **change), tmp_path / "new")  # type: ignore[arg-type]
