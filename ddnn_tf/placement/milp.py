@@ -28,7 +28,7 @@ __all__ = ["MilpResult", "solve_milp"]
 
 
 _TOLERANCE = 1e-9
-_ROOM = 1e-9  # within that of `Problem.room`, and beyond rounding
+_ROOM = 1e-6  # far beyond rounding; what exceeds a limit within it is forbidden one by one
 _AGGREGATOR = 4096  # HiGHS 1.15's rule for it takes loads that fit exactly for too large
 
 
@@ -66,11 +66,15 @@ def solve_milp(
     model.add_holders()
     model.add_budget()
     model.add_objective()
-    result = _run(model, start, relative_gap, deadline, presolve="choose")
-    # An error in presolve is the likelier reason, where loads fit exactly.
-    if result.is_infeasible:
-        result = _run(model, start, relative_gap, deadline, presolve="off")
-    return result
+    while True:
+        result = _run(model, start, relative_gap, deadline, presolve="choose")
+        # An error in presolve is the likelier reason, where loads fit exactly.
+        if result.is_infeasible:
+            result = _run(model, start, relative_gap, deadline, presolve="off")
+        if result.units is None or not model.forbid_overloads(result.units):
+            return result
+        if time.monotonic() > deadline:
+            return MilpResult(None, result.bound, False)
 
 
 def _run(
@@ -79,7 +83,6 @@ def _run(
     import highspy
 
     solver = highspy.Highs()
-    taken_over = solver.passModel(model.for_highs())
     for option, setting in (
         ("output_flag", False),
         ("mip_rel_gap", relative_gap),
@@ -94,7 +97,7 @@ def _run(
         ("mip_allow_restart", False),
     ):
         solver.setOptionValue(option, setting)
-    if taken_over == highspy.HighsStatus.kError:
+    if solver.passModel(model.for_highs()) == highspy.HighsStatus.kError:
         raise RuntimeError("HiGHS did not take the model: its numbers are too far apart.")
     if start is not None:
         known = np.flatnonzero(_is_run_of(start, model.runs, model.problem)).astype(np.int32)
@@ -157,6 +160,15 @@ class _Model:
                 if demand[resource, run].sum() > self.problem.room[resource, number]:
                     # Relative, so that the solver's tolerance means the same for KB and for operations.
                     self._put(self._add(-np.inf, 1 + _ROOM), run, demand[resource, run] / limits[number])
+
+    def forbid_overloads(self, units: NDArray[np.int64]) -> bool:
+        """Forbids what exceeds a limit by less than the solver sees; returns whether there was anything."""
+        over = (self.problem.load(units) > self.problem.room).any(axis=0)
+        taken = _is_run_of(units, self.runs, self.problem)
+        for number in np.flatnonzero(over):
+            run = np.flatnonzero(taken & (self._unit == number))
+            self._put(self._add(-np.inf, len(run) - 1), run, 1)
+        return bool(over.any())
 
     def add_holders(self) -> None:
         """If units are exclusive: each has at most one holder, and only the holder's runs."""
