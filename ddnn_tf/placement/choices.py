@@ -37,10 +37,9 @@ class Choices:
         self.ends: list[NDArray[np.int64]] = []
         self.steps: list[NDArray[np.bool_]] = []
         self._find_ends()
-        within = {task for chain in problem.chains for task in chain[:-1]}
         for link in problem.links:
             apart = self.ends[link.first][:, None] != self.begins[link.second][None]
-            if not (link.first in within and link.second == link.first + 1):
+            if not problem.is_step(link):
                 apart |= problem.together(link)[self.ends[link.first]][:, None]
             self.steps.append(apart)
 

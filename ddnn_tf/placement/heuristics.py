@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.placement.problem import Floats, Problem
+from ddnn_tf.placement.problem import Floats
 from ddnn_tf.placement.relaxation import Prices, Relaxation
 
 __all__ = ["Weighted", "construct", "improve"]
@@ -30,25 +30,19 @@ class Weighted:
     """A problem of chains whose costs are one sum: CNNs by their weights, and the second cost by its price.
 
     Args:
-        problem: The problem.
+        relaxation: Of the problem.
         prices: Where the weights come from; prices of the units take no part.
     """
 
-    def __init__(self, problem: Problem, prices: Prices) -> None:
-        self.problem = problem
-        # Weights may be 0, and infinity times 0 is no number.
-        self.can_run = np.isfinite(problem.cost)
-        self.cost = prices.chain[problem.owner][:, None] * np.where(self.can_run, problem.cost, 0.0)
-        self.per_hop = np.array(
-            [prices.chain[problem.owner[link.first]] * link.per_hop for link in problem.links]
-        )
-        if problem.budget is not None and prices.budget:
-            self.cost = self.cost + prices.budget * problem.budget.cost
-            self.per_hop = self.per_hop + prices.budget * problem.budget.per_hop
+    def __init__(self, relaxation: Relaxation, prices: Prices) -> None:
+        self.problem = relaxation.problem
+        self.prices = replace(prices, unit=np.zeros_like(prices.unit))
+        self.can_run = np.isfinite(self.problem.cost)
+        self.cost = relaxation.nodes(self.prices)
         # Of the step from each task to the next, 0 after the last of a CNN.
         self.onward = np.zeros(len(self.cost))
-        for at, link in enumerate(problem.links):
-            self.onward[link.first] = self.per_hop[at]
+        for at, link in enumerate(self.problem.links):
+            self.onward[link.first] = relaxation.per_hop(at, self.prices)
 
     def value(self, units: Units) -> float:
         """Of an assignment."""
@@ -96,12 +90,11 @@ def construct(relaxation: Relaxation, prices: Prices, order: Sequence[int]) -> U
 
 def improve(relaxation: Relaxation, prices: Prices, units: Units) -> Units:
     """Improves an assignment that keeps the units' limits, until nothing helps."""
-    weighted = Weighted(relaxation.problem, prices)
+    weighted = Weighted(relaxation, prices)
     if weighted.problem.is_single:
         return _assign_alternately(weighted, units)
-    free_prices = replace(prices, unit=np.zeros_like(prices.unit))
     for _ in range(_ROUNDS):
-        moved = _reroute(relaxation, free_prices, weighted, units)
+        moved = _reroute(relaxation, weighted, units)
         if moved is None:
             moved = _best_swap(weighted, units)
         if moved is None:
@@ -110,10 +103,10 @@ def improve(relaxation: Relaxation, prices: Prices, units: Units) -> Units:
     return units
 
 
-def _reroute(relaxation: Relaxation, prices: Prices, weighted: Weighted, units: Units) -> Units | None:
+def _reroute(relaxation: Relaxation, weighted: Weighted, units: Units) -> Units | None:
     """A CNN onto its cheapest way in the room that the others leave, or None if no CNN gains by it."""
     problem = relaxation.problem
-    nodes, load, value = relaxation.nodes(prices), problem.load(units), weighted.value(units)
+    load, value = problem.load(units), weighted.value(units)
     for chain in problem.chains:
         own = np.zeros_like(load)
         for task in chain:
@@ -127,7 +120,7 @@ def _reroute(relaxation: Relaxation, prices: Prices, weighted: Weighted, units: 
             rows = relaxation.choices.spans[first]
             loads = np.cumsum(problem.demand[:, first : first + len(rows)], axis=1)
             spans[first] = rows & others & (loads.T[:, :, None] <= free[None]).all(axis=1)
-        ways = relaxation.sweep(chain, nodes, prices, spans)
+        ways = relaxation.sweep(chain, weighted.cost, weighted.prices, spans)
         if not np.isfinite(ways[chain[-1]].best.min()):
             continue
         moved = units.copy()

@@ -249,7 +249,6 @@ class _Model:
 
     def _add_flows(self, choices: Choices) -> None:
         """Flows over each link, from the runs that its first task ends to those that its second begins."""
-        steps = {(task, task + 1) for chain in self.problem.chains for task in chain[:-1]}
         for link, allowed in zip(self.problem.links, choices.steps, strict=True):
             ends, begins = choices.ends[link.first], choices.begins[link.second]
             one, two = np.nonzero(allowed)
@@ -257,7 +256,7 @@ class _Model:
             self._flows.append(flow)
             self._distance.append(self.problem.hops[ends[one], begins[two]])
             leaves, enters = self._last == link.first, self._first == link.second
-            if (link.first, link.second) not in steps:
+            if not self.problem.is_step(link):
                 leaves, enters = self._holds(link.first), self._holds(link.second)
             for units, end, runs in ((ends, one, leaves), (begins, two, enters)):
                 row = self._add(0, 0, len(units))

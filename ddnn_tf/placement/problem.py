@@ -144,8 +144,13 @@ class Problem:
     @property
     def is_chains(self) -> bool:
         """Whether every link leads from a task of a chain to the next one."""
-        within = {(task, task + 1) for chain in self.chains for task in chain[:-1]}
-        return all((link.first, link.second) in within for link in self.links)
+        return all(self.is_step(link) for link in self.links)
+
+    def is_step(self, link: Link) -> bool:
+        """Whether a link leads from a task of a chain to the next one."""
+        return link.second == link.first + 1 and any(
+            link.first in chain and link.second in chain for chain in self.chains
+        )
 
     def together(self, link: Link) -> NDArray[np.bool_]:
         """`(units,)`: whether a unit can hold both ends of a link."""

@@ -107,5 +107,5 @@ def test_heuristics_keep_the_limits_and_do_not_make_worse(seed: int) -> None:
     assert problem.is_feasible(built)
     better = improve(relaxation, prices, built)
     assert limits_kept(problem, better)
-    weighted = Weighted(problem, prices)
+    weighted = Weighted(relaxation, prices)
     assert weighted.value(better) <= weighted.value(built) * (1 + 1e-9)
