@@ -22,6 +22,11 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Topology": "topology",
+    "Hierarchy": "hierarchy",
+    "Scheme": "schemes",
+    "register_scheme": "schemes",
+    "register_dataset": "datasets",
+    "register_target": "export",
     "build": "network",
     "build_individual": "network",
     "with_presence": "network",
@@ -42,6 +47,7 @@ _MODULES = frozenset(_HOME.values()) | {
     "bundle",
     "cli",
     "communication",
+    "documents",
     "folding",
     "frames",
     "integers",
@@ -49,6 +55,7 @@ _MODULES = frozenset(_HOME.values()) | {
     "placement",
     "runs",
     "sections",
+    "specs",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -1,4 +1,4 @@
-"""Aggregation: what joins the outputs of several devices (or edges) into one.
+"""The Keras layers of the aggregation schemes: what joins the outputs of several devices (or edges).
 
     MP   element-wise maximum
     AP   element-wise average
@@ -8,9 +8,11 @@ Each scheme is a Keras layer that takes a list of equally shaped tensors: class 
 `(batch, classes)` at the local exit, feature maps `(batch, height, width, channels)` above. An input
 can be marked *absent* (its device failed, or does not see the object) and then takes no part:
 
-    >>> layer = aggregation("AP")
+    >>> layer = AverageAggregation()
     >>> layer([tf.constant([[2.0]]), tf.constant([[4.0]])], present=tf.constant([[True, False]]))
     <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[2.]], dtype=float32)>
+
+`schemes` holds what else there is to know of each, without TensorFlow.
 
 The maximum ignores what is absent, the average divides by the number of those present, and the
 concatenation puts zero there, which adds nothing to the linear layer's sum. With all absent each
@@ -26,7 +28,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["AverageAggregation", "ConcatAggregation", "GroupPresence", "MaxAggregation", "aggregation"]
+__all__ = ["AverageAggregation", "ConcatAggregation", "GroupPresence", "MaxAggregation"]
 
 _register = tf.keras.utils.register_keras_serializable("ddnn_tf")
 
@@ -118,6 +120,8 @@ class ConcatAggregation(_Aggregation):
         joined = tf.concat(inputs, axis=-1)
         if joined.shape.rank == 4:
             return tf.nn.conv2d(joined, self.kernel[None, None], 1, "VALID") + self.bias
+        if joined.shape.rank == 3:
+            return tf.nn.conv1d(joined, self.kernel[None], 1, "VALID") + self.bias
         return tf.matmul(joined, self.kernel) + self.bias
 
 
@@ -142,24 +146,6 @@ class GroupPresence(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "groups": self.groups}
-
-
-_SCHEMES = {"MP": MaxAggregation, "AP": AverageAggregation, "CC": ConcatAggregation}
-
-
-def aggregation(scheme: str, **options: Any) -> tf.keras.layers.Layer:
-    """A new aggregation layer by the paper's abbreviation.
-
-    Args:
-        scheme: `MP`, `AP` or `CC`.
-        options: Keras layer options, e.g. `name`.
-
-    Raises:
-        ValueError: Unknown scheme.
-    """
-    if scheme not in _SCHEMES:
-        raise ValueError(f"Expected `scheme` to be one of {', '.join(_SCHEMES)}, but got {scheme!r}.")
-    return _SCHEMES[scheme](**options)
 
 
 def _shapes(input_shape: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
 """The fused blocks that every tier is made of: ConvP and FC, binary and float.
 
     ConvP   3x3 convolution, stride 1, padding 1 -> 3x3 max pool, stride 2, padding 1
-            -> batch normalization -> activation
+            -> batch normalization -> activation; on a series, 3x1 in place of 3x3
     FC      fully connected -> batch normalization -> activation (none before an exit)
 
 Binary blocks have weights in {-1, +1} and the sign as activation; their float twins have real
@@ -41,12 +41,15 @@ _BINARY: dict[str, Any] = {
 
 @tf.keras.utils.register_keras_serializable("ddnn_tf")
 class PaddedMaxPool2D(tf.keras.layers.Layer):
-    """3x3 max pooling with stride 2 and padding 1 on all four sides.
+    """3x3 max pooling with stride 2 and padding 1 on all four sides; 3x1 along the first axis for series.
 
     TensorFlow's "same" padding of a stride-2 pool pads an even-sized image at the bottom and the
     right only, which moves every window by one pixel against the paper's. Here the border is
     mirrored instead of filled with minus infinity: the mirrored pixels stand in the same window as
     their originals, so the maximum is the same, and no huge number spoils a later quantization.
+
+    Args:
+        is_series: Pool along the first axis only, for series as `(batch, steps, 1, channels)`.
 
     Call: `(batch, height, width, channels)` to
     `(batch, ceil(height / 2), ceil(width / 2), channels)`, dtype kept.
@@ -58,11 +61,34 @@ class PaddedMaxPool2D(tf.keras.layers.Layer):
     Source: Section III-A, Figure 3.
     """
 
+    def __init__(self, is_series: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_series = is_series
+
+    @property
+    def margin(self) -> tuple[int, int]:
+        """Padding on each side along height and width; the window is one more than twice that."""
+        return (1, 0) if self.is_series else (1, 1)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Window along height and width."""
+        return (3, 1) if self.is_series else (3, 3)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Strides along height and width."""
+        return (2, 1) if self.is_series else (2, 2)
+
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        if training and tf.test.is_built_with_xla():
+        if training and not self.is_series and tf.test.is_built_with_xla():
             return _compiled_pool(inputs)
-        padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
-        return tf.nn.max_pool2d(padded, ksize=3, strides=2, padding="VALID")
+        margins = [[0, 0], *([margin, margin] for margin in self.margin), [0, 0]]
+        padded = tf.pad(inputs, margins, mode="SYMMETRIC")
+        return tf.nn.max_pool2d(padded, ksize=self.window, strides=self.strides, padding="VALID")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "is_series": self.is_series}
 
 
 @tf.function(jit_compile=True)
@@ -134,7 +160,8 @@ def convp(
     """Adds a ConvP block.
 
     Args:
-        inputs: `(batch, height, width, channels)` float32: pixels 0..255, or feature maps.
+        inputs: `(batch, height, width, channels)` float32: pixels 0..255, or feature maps; or a series,
+            `(batch, steps, channels)`, along which kernel and pool are one-dimensional (3x1).
         filters: Output channels.
         name: Prefix of the names of the block's layers.
         precision: `binary` or `float`.
@@ -142,16 +169,21 @@ def convp(
             changes nothing, but lets Larq Compute Engine keep it binary) and pads with +1.
 
     Returns:
-        `(batch, ceil(height / 2), ceil(width / 2), filters)` float32, -1 or +1 if binary, else
-        not negative.
+        `(batch, ceil(height / 2), ceil(width / 2), filters)`, or `(batch, ceil(steps / 2), filters)`,
+        float32, -1 or +1 if binary, else not negative.
 
-    Source: Section III-A, Figure 3.
+    Source: Section III-A, Figure 3; the form for series is ours.
     """
     layers = tf.keras.layers
+    is_series = len(inputs.shape) == 3
+    if is_series:
+        steps, channels = inputs.shape[1:]
+        inputs = layers.Reshape((steps, 1, channels), name=f"{name}_column")(inputs)
+    kernel = (3, 1) if is_series else (3, 3)
     if precision == "binary":
         convolution = lq.layers.QuantConv2D(
             filters,
-            3,
+            kernel,
             padding="same",
             pad_values=1.0 if binary_input else 0.0,
             input_quantizer="ste_sign" if binary_input else None,
@@ -159,9 +191,12 @@ def convp(
             **_BINARY,
         )
     else:
-        convolution = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")
-    pooled = PaddedMaxPool2D(name=f"{name}_pool")(convolution(inputs))
-    return _activation(_norm(pooled, name), name, precision)
+        convolution = layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=f"{name}_conv")
+    pooled = PaddedMaxPool2D(is_series, name=f"{name}_pool")(convolution(inputs))
+    outputs = _activation(_norm(pooled, name), name, precision)
+    if is_series:
+        outputs = layers.Reshape((outputs.shape[1], filters), name=f"{name}_series")(outputs)
+    return outputs
 
 
 def fc(

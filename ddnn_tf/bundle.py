@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.documents import atomic_write
 from ddnn_tf.export.artefact import Artefact
 from ddnn_tf.topology import Topology
 
@@ -95,7 +95,7 @@ def write_bundle(bundle: Bundle, path: str | Path) -> None:
         raise FileExistsError(f"'{place}' exists: name a new place for the bundle.")
     files = _files(bundle)
     if place.suffix == ".zip":
-        with written_aside(place) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+        with atomic_write(place) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
         return

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ddnn_tf.datasets.files import read_npz, written_aside
+from ddnn_tf.datasets.files import read_npz
+from ddnn_tf.documents import atomic_write
 
 __all__ = ["BatchStatistics", "Checkpoint", "ProgressBar"]
 
@@ -32,7 +33,7 @@ class BatchStatistics(tf.keras.callbacks.Callback):
     end.
 
     Args:
-        inputs: Training images by input name, `(samples, height, width, channels)`; at most 1,024
+        inputs: Training views by input name, `(samples, ...)`; at most 1,024
             samples are used, the first ones.
     """
 
@@ -139,10 +140,10 @@ class Checkpoint(tf.keras.callbacks.Callback):
         arrays |= {f"best_{n}": array for n, array in enumerate(self.best_weights)}
         arrays |= {f"optimizer_{n}": v.numpy() for n, v in enumerate(self.model.optimizer.variables)}
         state = json.dumps({"history": self.history, "best_epoch": self.best_epoch})
-        with written_aside(self._file(self.model, "checkpoint.npz")) as aside:
+        with atomic_write(self._file(self.model, "checkpoint.npz")) as aside:
             np.savez(aside, fingerprint=self._fingerprint, state=state, **arrays)
         with (
-            written_aside(self._file(self.model, "csv")) as aside,
+            atomic_write(self._file(self.model, "csv")) as aside,
             open(aside, "w", newline="", encoding="utf-8") as stream,
         ):
             writer = csv.writer(stream)

@@ -1,11 +1,12 @@
 """A topology as one Keras functional model, which reads like Figures 2 and 4 of the paper.
 
-    >>> model = ddnn_tf.build(ddnn_tf.Topology.devices_cloud(devices=6))
+    >>> model = build(Topology.devices_cloud(devices=2))
     >>> model.input_names, model.output_names
-    (['device_0', ..., 'device_5'], ['local', 'cloud'])
+    (['device_0', 'device_1'], ['local', 'cloud'])
     >>> model.compile("adam", "sparse_categorical_crossentropy", loss_weights={"local": 1, "cloud": 1})
 
-Inputs are images `(batch, height, width, channels)`, integer-valued float32 0..255. Outputs are class
+Inputs are 8-bit codes of each device's sensor (pixels, or coded readings), integer-valued float32 0..255 of
+shape `(batch, height, width, channels)`, `(batch, steps, channels)` or `(batch, features)`. Outputs are class
 probabilities `(batch, classes)` float32; the logits behind them are the layers `<exit>_logits`.
 
 Source: Teerapittayanon et al. 2017, Section III, Figures 2 and 4.
@@ -17,19 +18,20 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from ddnn_tf.aggregation import GroupPresence, aggregation
+from ddnn_tf.aggregation import GroupPresence
 from ddnn_tf.blocks import convp, fc
-from ddnn_tf.topology import Tier, Topology
+from ddnn_tf.hierarchy import Hierarchy, Node, Role
+from ddnn_tf.topology import Topology
 
 __all__ = [
     "PRESENCE",
-    "aggregator_blocks",
     "build",
     "build_individual",
-    "cloud_blocks",
-    "device_class_vector",
-    "device_feature_map",
-    "edge_blocks",
+    "class_vector",
+    "exit_logits",
+    "feature_map",
+    "individual_output",
+    "join",
     "with_presence",
 ]
 
@@ -51,62 +53,69 @@ def build(topology: Topology, *, presence: bool = False) -> tf.keras.Model:
 
     Source: Section III-A, Figure 2.
     """
-    images = _images(topology)
-    present = tf.keras.Input((topology.devices.count,), dtype="bool", name=PRESENCE) if presence else None
-    inputs = images if present is None else [*images, present]
+    hierarchy = topology.hierarchy
+    inputs = _sensors(hierarchy)
+    present = tf.keras.Input((len(hierarchy.devices),), dtype="bool", name=PRESENCE) if presence else None
+    features = {node.name: feature_map(node, inputs[node.name]) for node in hierarchy.devices}
+    vectors = {
+        node.name: class_vector(node, features[node.name], hierarchy.classes)
+        for node in hierarchy.devices
+        if node.class_vector is not None
+    }
     logits: dict[str, tf.Tensor] = {}
-
-    features = [
-        device_feature_map(topology, *named) for named in zip(images, topology.device_names, strict=True)
-    ]
-    if topology.devices.blocks:
-        vectors = [
-            device_class_vector(topology, *named)
-            for named in zip(features, topology.device_names, strict=True)
-        ]
-        logits["local"] = aggregator_blocks(topology, vectors, present)
-
-    if topology.edges:
-        edge_features = []
-        for number, (name, edge) in enumerate(zip(topology.edge_names, topology.edges, strict=True)):
-            members = _presence(present, [[device] for device in edge.devices], name)
-            group = [features[device] for device in edge.devices]
-            feature, logits[name] = edge_blocks(topology, number, group, members)
-            edge_features.append(feature)
-        features = edge_features
-        present = _presence(present, [edge.devices for edge in topology.edges], "cloud")
-
-    logits["cloud"] = cloud_blocks(topology, features, present)
-    outputs = [_probabilities(logits[name], name) for name in topology.exit_names]
-    return tf.keras.Model(inputs, outputs, name="ddnn")
+    for node in hierarchy.receivers:
+        received = vectors if node.role is Role.LOCAL else features
+        given = {sender: received[sender] for sender in node.senders}
+        for adapter in hierarchy.adapters_of(node.name):
+            (sender,) = adapter.senders
+            given[sender] = feature_map(adapter, given[sender])
+        joined = join(node, list(given.values()), _presence_of_senders(hierarchy, node, present))
+        if node.role is Role.LOCAL:
+            logits[node.name] = joined
+            continue
+        features[node.name] = feature_map(node, joined)
+        if node.exit is not None:
+            logits[node.name] = exit_logits(node, features[node.name], hierarchy.classes)
+    outputs = [_probabilities(logits[exit_.name], exit_.name) for exit_ in hierarchy.exits]
+    everything = [*inputs.values(), *([] if present is None else [present])]
+    return tf.keras.Model(everything, outputs, name="ddnn")
 
 
 def build_individual(topology: Topology) -> tf.keras.Model:
-    """Builds the individual models of the topology's devices: each one a device alone, ConvP and FC.
+    """Builds the individual models of the topology's devices: each device alone, with an exit of its own.
 
     They stand side by side in one model and share no weight, so training them together is training
     each alone.
 
     Args:
-        topology: The hierarchy whose devices are meant; they need at least one block.
+        topology: The hierarchy whose devices are meant; each needs at least one block.
 
     Returns:
-        A model with one input per device and one output per device, `individual_0`, ..., class
+        A model with one input per device and one output per device (`individual_output`), class
         probabilities `(batch, classes)` float32.
 
     Raises:
-        ValueError: The devices have no block.
+        ValueError: A device has no block.
 
     Source: Section III-F.
     """
-    if topology.devices.blocks == 0:
-        raise ValueError("'devices.blocks' is 0: a device that only sends its image has no individual model.")
-    images = _images(topology)
+    hierarchy = topology.hierarchy
+    inputs = _sensors(hierarchy)
     outputs = []
-    for number, (image, name) in enumerate(zip(images, topology.device_names, strict=True)):
-        vector = device_class_vector(topology, device_feature_map(topology, image, name), name)
-        outputs.append(_probabilities(vector, f"individual_{number}"))
-    return tf.keras.Model(images, outputs, name="individual")
+    for node in hierarchy.devices:
+        if not node.blocks:
+            raise ValueError(
+                f"'{node.name}' has neither 'filters' nor 'units': a device that only sends its raw input has "
+                "no individual model."
+            )
+        vector = class_vector(node, feature_map(node, inputs[node.name]), hierarchy.classes)
+        outputs.append(_probabilities(vector, individual_output(node.name)))
+    return tf.keras.Model(list(inputs.values()), outputs, name="individual")
+
+
+def individual_output(device: str) -> str:
+    """Name of a device's output in `build_individual`."""
+    return f"individual_{device}"
 
 
 def with_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
@@ -117,159 +126,99 @@ def with_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
         topology: Its topology.
 
     Returns:
-        A model with inputs `device_0`, ..., `present`, holding a copy of the weights.
+        A model with an input for each device and `present`, holding a copy of the weights.
     """
     masked = build(topology, presence=True)
     masked.set_weights(model.get_weights())
     return masked
 
 
-def device_feature_map(topology: Topology, image: tf.Tensor, name: str) -> tf.Tensor:
-    """A device's feature map: what it sends up a tier when the sample does not exit.
+def feature_map(node: Node, inputs: tf.Tensor) -> tf.Tensor:
+    """A node's feature map: what it sends up a tier when the sample does not exit.
 
     Args:
-        topology: The hierarchy.
-        image: `(batch, height, width, channels)` float32, 0..255.
-        name: `device_0`, ...
+        node: A device, an adapter, an edge or the cloud.
+        inputs: `(batch, ...)` float32: codes 0..255 of a device, else what the node has joined.
 
     Returns:
-        `(batch, *topology.feature_shape)` float32; the image itself if the devices have no block.
+        `(batch, *node.output.shape)` float32; the inputs themselves if the node has no block.
     """
-    devices = topology.devices
-    feature = image
-    for number in range(devices.blocks):
-        feature = convp(
+    is_bits = node.takes_bits
+    feature = inputs
+    for number, block in enumerate(node.blocks):
+        layer = convp if block.kind == "convp" else fc
+        feature = layer(
             feature,
-            devices.filters,
-            name=f"{name}_convp_{number}",
-            precision=devices.precision,
-            binary_input=number > 0 and devices.precision == "binary",
+            block.size,
+            name=f"{node.name}_{block.kind if block.kind == 'convp' else 'units'}_{number}",
+            precision=node.precision,
+            binary_input=is_bits,
         )
+        is_bits = node.is_binary
+    if node.output is not None and tuple(feature.shape[1:]) != node.output.shape:
+        feature = tf.keras.layers.Reshape(node.output.shape, name=f"{node.name}_shape")(feature)
     return feature
 
 
-def device_class_vector(topology: Topology, feature: tf.Tensor, name: str) -> tf.Tensor:
-    """A device's class vector: what it sends to the local aggregator for every sample.
+def class_vector(node: Node, feature: tf.Tensor, classes: int) -> tf.Tensor:
+    """A device's class vector `(batch, classes)`: what it sends to its local aggregator for every sample.
 
     Args:
-        topology: The hierarchy; its devices have at least one block.
-        feature: `(batch, *topology.feature_shape)` float32.
-        name: `device_0`, ...
-
-    Returns:
-        `(batch, classes)` float32.
+        node: A device with at least one block.
+        feature: Its feature map.
+        classes: Number of classes.
     """
-    is_binary = topology.devices.precision == "binary"
-    return fc(
-        feature,
-        topology.classes,
-        name=f"{name}_exit",
-        precision=topology.devices.precision,
-        binary_input=is_binary,
-        activation=False,
-    )
+    return _exit(node, feature, classes, node.is_binary)
 
 
-def aggregator_blocks(
-    topology: Topology, vectors: Sequence[tf.Tensor], present: tf.Tensor | None = None
-) -> tf.Tensor:
-    """The local exit's logits `(batch, classes)` from the devices' class vectors.
+def join(node: Node, inputs: Sequence[tf.Tensor], present: tf.Tensor | None = None) -> tf.Tensor:
+    """What a node makes of the inputs of its senders: one tensor of their shape.
 
     Args:
-        topology: The hierarchy.
-        vectors: `(batch, classes)` of each device.
-        present: `(batch, devices)` bool, None: all.
-    """
-    return _aggregate(topology, "local", vectors, present)
-
-
-def edge_blocks(
-    topology: Topology, number: int, features: Sequence[tf.Tensor], present: tf.Tensor | None = None
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """An edge: its feature map, which it sends to the cloud, and its exit's logits.
-
-    Args:
-        topology: The hierarchy.
-        number: Which edge.
-        features: The feature map of each device in its group.
-        present: `(batch, devices of the group)` bool, None: all.
-    """
-    name = topology.edge_names[number]
-    joined = _aggregate(topology, name, features, present)
-    return _tier(topology, topology.edges[number], name, joined, topology.devices.precision == "binary")
-
-
-def cloud_blocks(
-    topology: Topology, features: Sequence[tf.Tensor], present: tf.Tensor | None = None
-) -> tf.Tensor:
-    """The cloud exit's logits `(batch, classes)`.
-
-    Args:
-        topology: The hierarchy.
-        features: The feature map of each edge; without edges that of each device, or its raw image.
+        node: A local aggregator, an edge or the cloud.
+        inputs: `(batch, ...)` of each sender, all of one shape.
         present: `(batch, senders)` bool, None: all.
     """
-    if topology.edges:
-        is_binary = all(edge.precision == "binary" for edge in topology.edges)
-    else:
-        is_binary = topology.devices.blocks > 0 and topology.devices.precision == "binary"
-    joined = _aggregate(topology, "cloud", features, present)
-    return _tier(topology, topology.cloud, "cloud", joined, is_binary)[1]
-
-
-def _images(topology: Topology) -> list[tf.Tensor]:
-    return [tf.keras.Input(topology.devices.image_shape, name=name) for name in topology.device_names]
-
-
-def _aggregate(
-    topology: Topology, exit_name: str, inputs: Sequence[tf.Tensor], present: tf.Tensor | None
-) -> tf.Tensor:
-    layer = aggregation(topology.exits[exit_name].aggregation, name=f"{exit_name}_aggregation")
+    assert node.scheme is not None
+    layer = node.scheme.make_layer(name=f"{node.name}_aggregation")
     return layer(list(inputs)) if present is None else layer(list(inputs), present=present)
 
 
-def _presence(present: tf.Tensor | None, groups: Sequence[Sequence[int]], name: str) -> tf.Tensor | None:
-    return None if present is None else GroupPresence(groups, name=f"{name}_presence")(present)
-
-
-def _tier(
-    topology: Topology, tier: Tier, name: str, joined: tf.Tensor, binary_inputs: bool
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The blocks of an edge or the cloud: its feature map and its exit's logits.
-
-    The maximum of binary feature maps is binary; an average or a linear layer is not, so after
-    those the first block takes real numbers, as a device's first block takes pixels.
-    """
-    is_binary = binary_inputs and topology.exits[name].aggregation == "MP"
-    feature = joined
-    for number, filters in enumerate(tier.filters):
-        feature = convp(
-            feature,
-            filters,
-            name=f"{name}_convp_{number}",
-            precision=tier.precision,
-            binary_input=is_binary,
-        )
-        is_binary = tier.precision == "binary"
+def exit_logits(node: Node, feature: tf.Tensor, classes: int) -> tf.Tensor:
+    """The logits `(batch, classes)` of an edge's or the cloud's exit, out of its feature map."""
+    is_bits = node.is_binary if node.blocks else node.takes_bits
     hidden = feature
-    for number, units in enumerate(tier.hidden):
+    for number, block in enumerate(node.hidden):
         hidden = fc(
-            hidden,
-            units,
-            name=f"{name}_fc_{number}",
-            precision=tier.precision,
-            binary_input=is_binary,
+            hidden, block.size, name=f"{node.name}_fc_{number}", precision=node.precision, binary_input=is_bits
         )
-        is_binary = tier.precision == "binary"
-    logits = fc(
-        hidden,
-        topology.classes,
-        name=f"{name}_exit",
-        precision=tier.precision,
-        binary_input=is_binary,
+        is_bits = node.is_binary
+    return _exit(node, hidden, classes, is_bits)
+
+
+def _exit(node: Node, inputs: tf.Tensor, classes: int, is_bits: bool) -> tf.Tensor:
+    return fc(
+        inputs,
+        classes,
+        name=f"{node.name}_exit",
+        precision=node.precision,
+        binary_input=is_bits,
         activation=False,
     )
-    return feature, logits
+
+
+def _sensors(hierarchy: Hierarchy) -> dict[str, tf.Tensor]:
+    return {node.name: tf.keras.Input(node.sensor.shape, name=node.name) for node in hierarchy.devices}
+
+
+def _presence_of_senders(
+    hierarchy: Hierarchy, node: Node, present: tf.Tensor | None
+) -> tf.Tensor | None:
+    """`(batch, senders)` bool of a node: a sender is present if any device below it is."""
+    if present is None:
+        return None
+    groups = [hierarchy.devices_below(sender) for sender in node.senders]
+    return GroupPresence(groups, name=f"{node.name}_presence")(present)
 
 
 def _probabilities(logits: tf.Tensor, name: str) -> tf.Tensor:

@@ -3,7 +3,7 @@
     topology.yaml               the hierarchy
     run.json                    data set, split, seed, options and version
     model.keras                 the trained network
-    individual.keras            the individual models (not in configuration (a))
+    individual.keras            the individual models (if every device has blocks)
     thresholds.json             T by tier, chosen on validation data
     metrics.json                the measures on test data
     ddnn.csv, individual.csv    the training logs
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.documents import atomic_write, read_json, write_text
 from ddnn_tf.evaluation import Evaluation, choose_thresholds, evaluate
 from ddnn_tf.network import build, build_individual
 from ddnn_tf.optimization import Optimized
@@ -37,7 +37,7 @@ __all__ = ["Run", "load_run", "train_run"]
 _MODEL, _INDIVIDUAL = "model.keras", "individual.keras"
 _TOPOLOGY, _RUN = "topology.yaml", "run.json"
 _THRESHOLDS, _METRICS = "thresholds.json", "metrics.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class _Record(BaseModel):
@@ -59,7 +59,7 @@ class Run:
         data_sha256: `MultiViewDataset.digest` of those data.
         topology: Its topology.
         model: The trained network.
-        individual: The individual models, None in configuration (a).
+        individual: The individual models; None if a device has no blocks.
         thresholds: T by tier.
     """
 
@@ -76,11 +76,7 @@ class Run:
         Raises:
             ValueError: Other data, or another split, than those of the training.
         """
-        if data.digest() != self.data_sha256:
-            raise ValueError(
-                f"The data set '{data.name}' is not the one that this run was trained on (other images, "
-                "labels or split): bring back the files of the training, or train again."
-            )
+        data.check_digest(self.data_sha256)
         return evaluate(self.model, self.topology, data, self.thresholds, self.individual)
 
 
@@ -100,7 +96,7 @@ def train_run(
 
     Args:
         directory: Where to; a killed training of the same kind there is continued.
-        topology: The hierarchy.
+        topology: The hierarchy; it gets the codings of the data.
         source: Where the data come from, for the record.
         data: The data.
         options: How to train.
@@ -120,8 +116,9 @@ def train_run(
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
     place = Path(directory)
-    data.check_fit(topology.devices.count, topology.devices.image_shape, topology.classes)
-    names = (_INDIVIDUAL, _MODEL) if topology.devices.blocks else (_MODEL,)
+    data.check_fit(topology)
+    topology = topology.with_codings(data.codings)
+    names = (_INDIVIDUAL, _MODEL) if _has_individual(topology) else (_MODEL,)
     models: dict[str, tf.keras.Model] = {}
     for name in names:
         tf.keras.utils.set_random_seed(options.seed)
@@ -138,7 +135,7 @@ def train_run(
     documents = {_RUN: record.model_dump_json(indent=2) + "\n", _TOPOLOGY: topology.to_yaml()}
     _claim(place, documents, overwrite)
     for name, text in documents.items():
-        _write(place / name, text)
+        write_text(place / name, text)
 
     for name, model in models.items():
         logs = place / "tensorboard" / model.name
@@ -158,10 +155,10 @@ def train_run(
             wrapped.finish()
     thresholds = choose_thresholds(models[_MODEL], topology, data)
     found = evaluate(models[_MODEL], topology, data, thresholds, models.get(_INDIVIDUAL))
-    _write(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")
-    _write(place / _METRICS, json.dumps(asdict(found), indent=2) + "\n")
+    write_text(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")
+    write_text(place / _METRICS, json.dumps(asdict(found), indent=2) + "\n")
     for name, model in models.items():
-        with written_aside(place / name) as aside:
+        with atomic_write(place / name) as aside:
             model.save(aside)
     for model in models.values():
         (place / f"{model.name}.checkpoint.npz").unlink(missing_ok=True)
@@ -188,7 +185,7 @@ def load_run(directory: str | Path) -> Run:
         raise FileNotFoundError(f"'{place}' lacks {', '.join(missing)}: {remedy}.")
     record = _read_record(place / _RUN)
     topology = Topology.load(place / _TOPOLOGY)
-    has_individual = topology.devices.blocks > 0
+    has_individual = _has_individual(topology)
     if has_individual and not (place / _INDIVIDUAL).is_file():
         raise FileNotFoundError(f"'{place}' lacks {_INDIVIDUAL}: it is a damaged run directory.")
     return Run(
@@ -229,20 +226,12 @@ def _claim(place: Path, documents: Mapping[str, str], overwrite: bool) -> None:
             )
 
 
-def _write(path: Path, text: str) -> None:
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"'{path}' is damaged: not valid JSON ({error}).") from None
+def _has_individual(topology: Topology) -> bool:
+    return all(node.has_section for node in topology.hierarchy.devices)
 
 
 def _read_record(path: Path) -> _Record:
-    content = _read_json(path)
+    content = read_json(path)
     if isinstance(content, dict) and content.get("format") != _FORMAT:
         raise ValueError(
             f"'{path}' has format {content.get('format')!r}, this version of ddnn_tf reads {_FORMAT}: "
@@ -257,8 +246,8 @@ def _read_record(path: Path) -> _Record:
 
 
 def _read_thresholds(path: Path, topology: Topology) -> dict[str, float]:
-    content = _read_json(path)
-    early = topology.exit_tiers[:-1]
+    content = read_json(path)
+    early = topology.hierarchy.early_tier_names
     if not isinstance(content, dict) or set(content) != set(early):
         raise ValueError(f"'{path}' is damaged: expected a threshold for {', '.join(early) or 'no tier'}.")
     for tier, value in content.items():

@@ -1,19 +1,24 @@
 """A trained network cut at its physical boundaries, into what runs on each machine.
 
-    device_0, ...   pixels -> `features` (its feature map) and `class_vector`
+    device_0, ...   codes -> `features` (its feature map) and `class_vector`
     local           class vectors -> `logits` of the local exit
-    edge_0, ...     feature maps -> `features` and `logits` of the edge exit
-    cloud           feature maps (of the edges, if there are any) -> `logits` of the cloud exit
+    edge_0, ...     feature maps -> `features`, and `logits` if it has an exit
+    cloud           feature maps -> `logits` of the cloud exit
+    cloud_from_S1   an adapter: a feature map -> `features` of the shape that its receiver joins
 
 Each section is a small Keras model with the trained weights; its inputs carry the name of the sender.
 It is the same object whether it is exported, benchmarked or served. Composed, the sections give the
 exits of the whole network:
 
-    >>> sections = cut(model, topology)
-    >>> logits = compose(topology, {name: section.run for name, section in sections.items()}, images)
-    >>> probabilities = tf.nn.softmax(logits["cloud"])
+    >>> topology = Topology.devices_cloud(devices=2, image_shape=(8, 8, 1))
+    >>> sections = cut(build(topology), topology)
+    >>> images = np.zeros((1, 8, 8, 1), np.uint8)
+    >>> runners = {name: section.run for name, section in sections.items()}
+    >>> logits = compose(topology, runners, {"device_0": images, "device_1": images})
+    >>> logits["cloud"].shape
+    (1, 3)
 
-In configuration (a) the devices send their raw images: there are no device sections and no `local`.
+A device without blocks sends its raw input and has no section.
 
 Source: Teerapittayanon et al. 2017, Section III-A, Figures 2 and 4.
 """
@@ -28,17 +33,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from ddnn_tf.network import (
-    PRESENCE,
-    aggregator_blocks,
-    cloud_blocks,
-    device_class_vector,
-    device_feature_map,
-    edge_blocks,
-)
+from ddnn_tf.hierarchy import Hierarchy, Node, Role
+from ddnn_tf.network import PRESENCE, class_vector, exit_logits, feature_map, join
 from ddnn_tf.topology import Topology
 
-__all__ = ["Arrays", "Runner", "Section", "compose", "cut"]
+__all__ = ["CLASS_VECTOR", "FEATURES", "LOGITS", "Arrays", "Runner", "Section", "compose", "cut", "received"]
 
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by the name of an input or output."""
@@ -46,20 +45,31 @@ Arrays = Mapping[str, NDArray[Any]]
 Runner = Callable[[Arrays], Arrays]
 """What stands in for a section: its inputs to its outputs, all samples at once."""
 
+FEATURES, CLASS_VECTOR, LOGITS = "features", "class_vector", "logits"
+"""Names of a section's outputs."""
+
 
 @dataclass(frozen=True)
 class Section:
-    """What runs on one machine.
+    """What runs on one machine, for one node.
 
     Attributes:
-        name: `device_0`, ..., `local`, `edge_0`, ..., `cloud`.
-        tier: `device`, `local`, `edge` or `cloud`.
+        node: The node.
         model: A Keras model with named inputs, whose outputs are a dictionary.
     """
 
-    name: str
-    tier: str
+    node: Node
     model: tf.keras.Model
+
+    @property
+    def name(self) -> str:
+        """Name of the node."""
+        return self.node.name
+
+    @property
+    def role(self) -> Role:
+        """Role of the node."""
+        return self.node.role
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -74,10 +84,7 @@ class Section:
     @property
     def has_bits(self) -> bool:
         """Whether its `features` are -1 and +1, so that one bit each is sent."""
-        return any(
-            layer.name.endswith("_sign") and layer.output is self.model.output.get("features")
-            for layer in self.model.layers
-        )
+        return self.node.output is not None and self.node.output.kind == "bits"
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
         """Runs it in Keras.
@@ -107,35 +114,17 @@ def cut(model: tf.keras.Model, topology: Topology, *, presence: bool = False) ->
     Raises:
         ValueError: The model is not of this topology.
     """
-    sections = [_device(topology, name) for name in topology.device_names if topology.devices.blocks]
-    if topology.devices.blocks:
-        senders = _vectors(topology)
-        logits = aggregator_blocks(topology, list(senders.values()), present := _present(senders, presence))
-        sections.append(_section("local", senders, present, {"logits": logits}))
-    for number, (name, edge) in enumerate(zip(topology.edge_names, topology.edges, strict=True)):
-        senders = {
-            topology.device_names[device]: tf.keras.Input(
-                topology.feature_shape, name=topology.device_names[device]
-            )
-            for device in edge.devices
-        }
-        present = _present(senders, presence)
-        features, logits = edge_blocks(topology, number, list(senders.values()), present)
-        sections.append(_section(name, senders, present, {"features": features, "logits": logits}))
-    shapes = {name: topology.edge_feature_shape(at) for at, name in enumerate(topology.edge_names)}
-    shapes = shapes or dict.fromkeys(topology.device_names, topology.feature_shape)
-    senders = {name: tf.keras.Input(shape, name=name) for name, shape in shapes.items()}
-    logits = cloud_blocks(topology, list(senders.values()), present := _present(senders, presence))
-    sections.append(_section("cloud", senders, present, {"logits": logits}))
-    for section in sections:
+    hierarchy = topology.hierarchy
+    sections = {node.name: _section(hierarchy, node, presence) for node in hierarchy.sections}
+    for section in sections.values():
         _copy_weights(model, section)
-    return {section.name: section for section in sections}
+    return sections
 
 
 def compose(
     topology: Topology,
     runners: Mapping[str, Runner],
-    images: NDArray[np.uint8],
+    views: Mapping[str, NDArray[np.uint8]],
     present: ArrayLike | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Runs all samples through all sections, whatever engine each of them runs on.
@@ -143,7 +132,7 @@ def compose(
     Args:
         topology: The hierarchy.
         runners: One for each section, by its name.
-        images: `(samples, devices, height, width, channels)`, 0..255.
+        views: `(samples, ...)` uint8 by device, 0..255.
         present: `(samples, devices)` bool, the devices that take part, for sections cut with presence;
             None: all, for sections cut without.
 
@@ -153,68 +142,88 @@ def compose(
     Raises:
         ValueError: A section has no runner.
     """
-    wanted = _names(topology)
-    missing = [name for name in wanted if name not in runners]
+    hierarchy = topology.hierarchy
+    missing = [node.name for node in hierarchy.sections if node.name not in runners]
     if missing:
-        raise ValueError(f"Expected `runners` for {', '.join(wanted)}, but {missing[0]} has none.")
+        wanted = ", ".join(node.name for node in hierarchy.sections)
+        raise ValueError(f"Expected `runners` for {wanted}, but {missing[0]} has none.")
     mask = None if present is None else np.asarray(present, dtype=bool)
-
-    def run(name: str, inputs: Arrays, members: NDArray[np.bool_] | None) -> Arrays:
-        return runners[name](inputs if members is None else {**inputs, PRESENCE: members})
-
-    features: dict[str, NDArray[np.float32]] = {
-        name: images[:, at].astype(np.float32) for at, name in enumerate(topology.device_names)
-    }
+    features: dict[str, NDArray[np.float32]] = {}
+    vectors: dict[str, NDArray[np.float32]] = {}
     logits: dict[str, NDArray[np.float32]] = {}
-    if topology.devices.blocks:
-        answers = {name: runners[name]({name: image}) for name, image in features.items()}
-        vectors = {name: answer["class_vector"] for name, answer in answers.items()}
-        logits["local"] = run("local", vectors, mask)["logits"]
-        features = {name: answer["features"] for name, answer in answers.items()}
-    if topology.edges:
-        of_edges: dict[str, NDArray[np.float32]] = {}
-        for name, edge in zip(topology.edge_names, topology.edges, strict=True):
-            group = {
-                topology.device_names[device]: features[topology.device_names[device]]
-                for device in edge.devices
-            }
-            answer = run(name, group, None if mask is None else mask[:, list(edge.devices)])
-            of_edges[name], logits[name] = answer["features"], answer["logits"]
-        features = of_edges
+    for node in hierarchy.devices:
+        codes = views[node.name].astype(np.float32)
+        answer = runners[node.name]({node.name: codes}) if node.has_section else {FEATURES: codes}
+        features[node.name] = answer[FEATURES]
+        if node.class_vector is not None:
+            vectors[node.name] = answer[CLASS_VECTOR]
+    for node in hierarchy.receivers:
+        sent = vectors if node.role is Role.LOCAL else features
+        given: dict[str, NDArray[Any]] = {sender: sent[sender] for sender in node.senders}
+        for adapter in hierarchy.adapters_of(node.name):
+            (sender,) = adapter.senders
+            given[sender] = runners[adapter.name]({sender: given[sender]})[FEATURES]
         if mask is not None:
-            mask = np.stack([mask[:, list(edge.devices)].any(axis=1) for edge in topology.edges], axis=1)
-    logits["cloud"] = run("cloud", features, mask)["logits"]
+            columns = [hierarchy.devices_below(sender) for sender in node.senders]
+            given[PRESENCE] = np.stack([mask[:, list(group)].any(axis=1) for group in columns], axis=1)
+        answer = runners[node.name](given)
+        if FEATURES in answer:
+            features[node.name] = answer[FEATURES]
+        if LOGITS in answer:
+            logits[node.name] = answer[LOGITS]
     return logits
 
 
-def _names(topology: Topology) -> list[str]:
-    lower = [*topology.device_names, "local"] if topology.devices.blocks else []
-    return [*lower, *topology.edge_names, "cloud"]
+def received(
+    topology: Topology, sections: Mapping[str, Section], views: Mapping[str, NDArray[np.uint8]]
+) -> dict[str, Arrays]:
+    """What each section receives when all of them run in Keras.
+
+    Args:
+        topology: The hierarchy.
+        sections: Its sections.
+        views: `(samples, ...)` uint8 by device.
+
+    Returns:
+        Inputs `(samples, ...)` float32 by sender, by section.
+    """
+    found: dict[str, Arrays] = {}
+
+    def listening(section: Section) -> Runner:
+        def run(inputs: Arrays) -> Arrays:
+            found[section.name] = inputs
+            return section.run(inputs)
+
+        return run
+
+    compose(topology, {name: listening(section) for name, section in sections.items()}, views)
+    return found
 
 
-def _device(topology: Topology, name: str) -> Section:
-    image = tf.keras.Input(topology.devices.image_shape, name=name)
-    features = device_feature_map(topology, image, name)
-    vector = device_class_vector(topology, features, name)
-    return _section(name, {name: image}, None, {"features": features, "class_vector": vector})
-
-
-def _vectors(topology: Topology) -> dict[str, tf.Tensor]:
-    return {name: tf.keras.Input((topology.classes,), name=name) for name in topology.device_names}
-
-
-def _present(senders: Mapping[str, tf.Tensor], presence: bool) -> tf.Tensor | None:
-    return tf.keras.Input((len(senders),), dtype="bool", name=PRESENCE) if presence else None
-
-
-def _section(
-    name: str,
-    senders: Mapping[str, tf.Tensor],
-    present: tf.Tensor | None,
-    outputs: Mapping[str, tf.Tensor],
-) -> Section:
-    inputs = [*senders.values(), *([] if present is None else [present])]
-    return Section(name, name.split("_")[0], tf.keras.Model(inputs, dict(outputs), name=name))
+def _section(hierarchy: Hierarchy, node: Node, presence: bool) -> Section:
+    senders = node.senders or (node.name,)
+    inputs = {
+        sender: tf.keras.Input(spec.shape, name=sender)
+        for sender, spec in zip(senders, node.inputs, strict=True)
+    }
+    given = list(inputs.values())
+    present = None
+    if presence and node.scheme is not None:
+        present = tf.keras.Input((len(senders),), dtype="bool", name=PRESENCE)
+    outputs: dict[str, tf.Tensor] = {}
+    joined = given[0] if node.scheme is None else join(node, given, present)
+    if node.role is Role.LOCAL:
+        outputs[LOGITS] = joined
+    else:
+        features = feature_map(node, joined)
+        if node.output is not None:
+            outputs[FEATURES] = features
+        if node.class_vector is not None:
+            outputs[CLASS_VECTOR] = class_vector(node, features, hierarchy.classes)
+        if node.exit is not None:
+            outputs[LOGITS] = exit_logits(node, features, hierarchy.classes)
+    everything = [*given, *([] if present is None else [present])]
+    return Section(node, tf.keras.Model(everything, outputs, name=node.name))
 
 
 def _copy_weights(model: tf.keras.Model, section: Section) -> None:

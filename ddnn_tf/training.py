@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from ddnn_tf.callbacks import BatchStatistics, Checkpoint, ProgressBar
 from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.network import individual_output
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
 
 _VALIDATION_BATCH = 256
-_INDIVIDUAL = "individual_"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def train(
     """Trains a model of `build` (all exits jointly) or of `build_individual`.
 
     An exit of the whole network learns from every sample; a device's individual model only from
-    those in which the device sees the object.
+    those in which the device sees the object. Samples of a class count by `data.class_weights()`.
 
     Args:
         model: The model; afterwards it holds the weights of the epoch with the lowest validation
@@ -115,14 +115,8 @@ def train(
         ValueError: Data that do not fit the model, or a checkpoint of another training.
     """
     options = options or TrainingOptions()
-    names = [f"device_{number}" for number in range(len(model.inputs))]
-    if list(model.input_names) != names:
-        raise ValueError(
-            f"Expected a model with the inputs {', '.join(names)}, but got {', '.join(model.input_names)}: "
-            "train a model of `build(topology)`; `present` is for a trained one."
-        )
-    shape = tuple(model.inputs[0].shape[1:])
-    data.check_fit(len(model.inputs), shape, int(model.outputs[0].shape[-1]))
+    _check_fit(model, data)
+    data = data.with_devices(model.input_names)
     tf.keras.utils.set_random_seed(options.seed)
     model.compile(
         optimizer=tf.keras.optimizers.Adam(
@@ -135,17 +129,17 @@ def train(
     keeper = Checkpoint(directory, _fingerprint(model, data, options, loss_weights))
     keeper.restore(model)
     if keeper.epochs_done < options.epochs:
-        images = data.images[data.split["train"]]
+        views = data.part("train")
         with ProgressBar(model.name, options.epochs, show=progress) as bar:
             model.fit(
-                _training_batches(model, data, images, options, keeper.epochs_done),
+                _training_batches(model, data, options, keeper.epochs_done),
                 initial_epoch=keeper.epochs_done,
                 epochs=options.epochs,
-                steps_per_epoch=math.ceil(len(images) / options.batch_size),
+                steps_per_epoch=math.ceil(len(data.split["train"]) / options.batch_size),
                 validation_data=_validation_batches(model, data),
                 verbose=0,
                 callbacks=[
-                    BatchStatistics({name: images[:, at] for at, name in enumerate(model.input_names)}),
+                    BatchStatistics(views),
                     keeper,
                     bar,
                     *callbacks,
@@ -155,28 +149,43 @@ def train(
     return TrainingResult(keeper.history, keeper.best_epoch)
 
 
-def _targets(
-    model: tf.keras.Model, data: MultiViewDataset, part: str
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Labels `(samples,)`, and `(samples, outputs)` weights of the loss: 0 where a device is blind."""
-    labels = data.targets(part)
-    weights = np.ones((len(labels), len(model.output_names)), dtype=np.float32)
+def _check_fit(model: tf.keras.Model, data: MultiViewDataset) -> None:
+    """Raises ValueError for a model that takes or gives something else than the data have."""
+    for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        shape = data.shapes.get(name)
+        if shape != tuple(tensor.shape[1:]):
+            found = f"views of {', '.join(data.views)}" if shape is None else f"{shape} for it"
+            raise ValueError(
+                f"The model's input '{name}' is {tuple(tensor.shape[1:])}, but the data set '{data.name}' has "
+                f"{found}: train a model of `build(topology)` that fits the data; `present` is for a trained "
+                "one."
+            )
+    classes = int(model.outputs[0].shape[-1])
+    if classes != len(data.class_names):
+        raise ValueError(
+            f"The network's 'classes' is {classes}, but the data set '{data.name}' has "
+            f"{len(data.class_names)}: make them equal in its topology."
+        )
+
+
+def _weights(model: tf.keras.Model, data: MultiViewDataset, part: str) -> NDArray[np.float32]:
+    """`(samples, outputs)` weights of the loss: those of the class, and 0 where a device is blind."""
+    of_class = data.class_weights()[data.targets(part)]
+    weights = np.repeat(of_class[:, None], len(model.output_names), axis=1)
+    individual = {individual_output(device): at for at, device in enumerate(data.device_names)}
     for column, name in enumerate(model.output_names):
-        if name.startswith(_INDIVIDUAL):
-            weights[:, column] = data.present(part)[:, int(name.removeprefix(_INDIVIDUAL))]
-    return labels, weights
+        if name in individual:
+            weights[:, column] *= data.present(part)[:, individual[name]]
+    return weights
 
 
 def _training_batches(
-    model: tf.keras.Model,
-    data: MultiViewDataset,
-    images: NDArray[np.uint8],
-    options: TrainingOptions,
-    first_epoch: int,
+    model: tf.keras.Model, data: MultiViewDataset, options: TrainingOptions, first_epoch: int
 ) -> tf.data.Dataset:
     """Batches of all epochs to come, each epoch in an order of its own."""
-    everything = tf.constant(images), *map(tf.constant, _targets(model, data, "train"))
-    count = len(images)
+    views = {name: tf.constant(view) for name, view in data.part("train").items()}
+    labels, weights = tf.constant(data.targets("train")), tf.constant(_weights(model, data, "train"))
+    count = len(data.split["train"])
 
     def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(options.seed, tf.int64), epoch])
@@ -184,25 +193,25 @@ def _training_batches(
         return tf.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
 
     def batch(rows: tf.Tensor) -> tuple[dict[str, tf.Tensor], ...]:
-        return _named(model, *(tf.gather(array, rows) for array in everything))
+        chosen = {name: tf.gather(view, rows) for name, view in views.items()}
+        return _named(model, chosen, tf.gather(labels, rows), tf.gather(weights, rows))
 
     epochs = tf.data.Dataset.range(first_epoch, options.epochs)
     return epochs.flat_map(epoch_order).map(batch).prefetch(2)
 
 
 def _validation_batches(model: tf.keras.Model, data: MultiViewDataset) -> tf.data.Dataset:
-    images = data.images[data.split["validation"]]
-    parts = tf.data.Dataset.from_tensor_slices((images, *_targets(model, data, "validation")))
+    everything = data.part("validation"), data.targets("validation"), _weights(model, data, "validation")
+    parts = tf.data.Dataset.from_tensor_slices(everything)
     return parts.batch(_VALIDATION_BATCH).map(lambda *batch: _named(model, *batch)).cache()
 
 
 def _named(
-    model: tf.keras.Model, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+    model: tf.keras.Model, views: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor
 ) -> tuple[dict[str, tf.Tensor], ...]:
     """A batch as Keras takes it: inputs, targets and sample weights by name."""
-    views = tf.unstack(tf.cast(images, tf.float32), axis=1)
     return (
-        dict(zip(model.input_names, views, strict=True)),
+        {name: tf.cast(view, tf.float32) for name, view in views.items()},
         dict.fromkeys(model.output_names, labels),
         dict(zip(model.output_names, tf.unstack(weights, axis=1), strict=True)),
     )

@@ -12,6 +12,7 @@ import pytest
 
 import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
+from ddnn_tf.datasets.multiview import camera_views
 from ddnn_tf.topology import ONE_DEVICE, Cloud, Devices, Topology
 
 if TYPE_CHECKING:
@@ -31,17 +32,18 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keeps the tests out of the user's cache (subprocesses inherit it)."""
+def _own_directories(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps the tests out of the user's cache, and lets data sets be found; subprocesses inherit it."""
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("DDNN_DATA", str(SHARED / "data"))
 
 
 @pytest.fixture
 def tiny_topology() -> Topology:
     """Two devices with 8x8 images and two classes: trains in a moment."""
     return Topology(
-        devices=Devices(count=2, image_shape=(8, 8, 1), filters=2), cloud=Cloud(filters=(8,)), classes=2
+        devices=Devices(count=2, input=(8, 8, 1), filters=(2,)), cloud=Cloud(filters=(8,)), classes=2
     )
 
 
@@ -58,7 +60,7 @@ def tiny_data() -> MultiViewDataset:
     images[~presence] = 128
     return MultiViewDataset(
         name="tiny",
-        images=images.astype(np.uint8),
+        views=camera_views(images.astype(np.uint8)),
         labels=labels.astype(np.int64),
         presence=presence,
         class_names=("dark", "bright"),

@@ -28,7 +28,7 @@ class RandomNetwork:
 
     Args:
         topology: Its hierarchy.
-        data: Whose test images it classifies.
+        data: Whose test samples it classifies.
         source: Where they come from.
         seed: Of its weights.
     """
@@ -39,7 +39,8 @@ class RandomNetwork:
         self.model = build(topology)
         self._spread(np.random.default_rng(seed))
         self.masked = with_presence(self.model, topology)
-        self.images: NDArray[np.uint8] = data.images[data.split["test"]]
+        self.views = data.with_devices(topology.hierarchy.device_names).part("test")
+        self.samples = len(data.split["test"])
         self.thresholds = self._thresholds()
         sections = cut(self.model, topology)
         targets: list[Any] = [Tflite()]
@@ -51,11 +52,9 @@ class RandomNetwork:
 
     def with_c(self, devices: list[str]) -> Bundle:
         """The bundle with C for some devices."""
-        samples = {"images": self.images[:2]}
         artefacts = list(self.bundle.artefacts)
         for name in devices:
-            at = self.topology.device_names.index(name)
-            artefacts.append(C().convert(self.sections[name], {name: samples["images"][:, at]}))
+            artefacts.append(C().convert(self.sections[name], {name: self.views[name][:2]}))
         return Bundle(
             self.bundle.source, self.bundle.data_sha256, self.topology, self.thresholds, {},
             self.bundle.weights, artefacts, [],
@@ -68,16 +67,22 @@ class RandomNetwork:
 
     def staged(self, rows: NDArray[np.int64], present: NDArray[np.bool_]) -> StagedResult:
         """What the evaluation module says of some test samples with some devices."""
-        tiers = tier_probabilities(self.masked, self.topology, self.images[rows], present)
-        limits = [self.thresholds[tier] for tier in self.topology.exit_tiers[:-1]]
-        return staged_inference([tiers[tier] for tier in self.topology.exit_tiers], limits)
+        views = {device: view[rows] for device, view in self.views.items()}
+        tiers = tier_probabilities(self.masked, self.topology, views, present)
+        limits = [self.thresholds[tier] for tier in self.topology.hierarchy.early_tier_names]
+        return staged_inference(list(tiers.values()), limits)
 
     def _spread(self, random: np.random.Generator) -> None:
-        """Random statistics, so that bits and classes differ between images."""
+        """Random statistics, so that bits and classes differ between samples."""
+        from_sensors = {
+            f"{node.name}_{block}_0_norm"
+            for node in self.topology.hierarchy.devices
+            for block in ("convp", "units")
+        }
         for layer in self.model.layers:
             if isinstance(layer, tf.keras.layers.BatchNormalization):
                 gamma, beta, mean, variance = layer.get_weights()
-                first = "convp_0" in layer.name and layer.name.startswith("device")
+                first = layer.name in from_sensors
                 layer.set_weights(
                     [
                         random.uniform(0.5, 1.5, gamma.shape) * random.choice([-1, 1], gamma.shape),
@@ -88,11 +93,11 @@ class RandomNetwork:
                 )
 
     def _thresholds(self) -> dict[str, float]:
-        everyone = np.ones((len(self.images), self.topology.devices.count), bool)
-        tiers = tier_probabilities(self.masked, self.topology, self.images, everyone)
-        left = np.ones(len(self.images), bool)
+        everyone = np.ones((self.samples, len(self.views)), bool)
+        tiers = tier_probabilities(self.masked, self.topology, self.views, everyone)
+        left = np.ones(self.samples, bool)
         found = {}
-        for tier in self.topology.exit_tiers[:-1]:
+        for tier in self.topology.hierarchy.early_tier_names:
             entropy = normalized_entropy(tiers[tier])
             values = np.sort(np.unique(entropy[left]))
             at = max(0, int(len(values) * SHARE) - 1)

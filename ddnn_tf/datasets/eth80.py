@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.multiview import MultiViewDataset, split_by_instance
+from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views, split_by_instance
+from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.documents import data_directory
 
-__all__ = ["DEFAULT_PATH", "load_eth80"]
+__all__ = ["load_eth80"]
 
-DEFAULT_PATH = Path(__file__).parents[3] / "shared" / "data" / "eth80_32.npz"
-"""Where the file lies in the project's own workplace, beside the checkout."""
-
+_FILE = "eth80_32.npz"
 _ELEVATION = 90
 _TEST_SHARE = 0.2
 
@@ -37,7 +37,7 @@ def load_eth80(
 
     Args:
         path: NPZ with `X` uint8 (classes, objects, views, height, width, 3), `classes` str and
-            `views` int (views, 2): elevation and azimuth in degrees. Default: `DEFAULT_PATH`.
+            `views` int (views, 2): elevation and azimuth in degrees. Default: `eth80_32.npz` in `data_directory()`.
         devices: Number of cameras around the object, 1 to the number of azimuths (16).
         validation_share: Fraction of the training objects used for validation.
         seed: Seed of the split: of 10 objects of a class, 7 train, 1 validates, 2 test.
@@ -46,11 +46,11 @@ def load_eth80(
         FileNotFoundError: No file there.
         ValueError: Wrong keys, shapes or dtypes, or too many devices.
     """
-    file = DEFAULT_PATH if path is None else Path(path)
+    file = data_directory() / _FILE if path is None else Path(path)
     if not file.is_file():
         raise FileNotFoundError(
             f"There is no file '{file}': give the place of ETH-80 as an NPZ file with --path (keys X, "
-            "classes, views; see the README on data)."
+            "classes, views), or put it into the directory that the environment variable DDNN_DATA names."
         )
     arrays = read_npz(file, {"X": "images", "classes": "class names", "views": "angles"})
     photographs, names, views = arrays["X"], arrays["classes"], arrays["views"]
@@ -71,7 +71,7 @@ def load_eth80(
     labels = (instances // objects).astype(np.int64)
     return MultiViewDataset(
         name="eth80",
-        images=images,
+        views=camera_views(images),
         labels=labels,
         presence=np.ones(images.shape[:2], dtype=bool),
         class_names=tuple(str(name) for name in names),
@@ -105,3 +105,15 @@ def _check(file: Path, images: np.ndarray, names: np.ndarray, views: np.ndarray)
         )
     if not (views[:, 0] == _ELEVATION).any():
         raise ValueError(f"'{file}': the key 'views' has no view at elevation {_ELEVATION}.")
+
+
+def _from_source(source: DataSource) -> MultiViewDataset:
+    return load_eth80(source.path, devices=source.devices, seed=source.seed)
+
+
+register_dataset(
+    "eth80",
+    _from_source,
+    about="photographs of 80 objects from cameras all round (bring the file: --path)",
+    options=("path", "devices"),
+)

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cache_directory", "read_idx", "read_npz", "written_aside"]
+__all__ = ["read_idx", "read_npz"]
 
 _IDX_DTYPES = {0x08: np.dtype(np.uint8)}
-
-
-def cache_directory() -> Path:
-    """`$XDG_CACHE_HOME/ddnn_tf`, by default `~/.cache/ddnn_tf`."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "ddnn_tf"
-
-
-@contextlib.contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read_npz(path: Path, keys: Mapping[str, str]) -> dict[str, NDArray[Any]]:

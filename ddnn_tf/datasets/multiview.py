@@ -1,16 +1,31 @@
-"""The one form that every data set takes: images of the same samples from several devices."""
+"""The one form that every data set takes: named views of the same samples, one for each device."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ABSENT", "PARTS", "MultiViewDataset", "split_at_random", "split_by_instance"]
+from ddnn_tf.specs import Coding
+
+if TYPE_CHECKING:
+    from ddnn_tf.topology import Topology
+
+__all__ = [
+    "ABSENT",
+    "PARTS",
+    "MultiViewDataset",
+    "camera_views",
+    "check_share",
+    "coded_views",
+    "cut",
+    "split_at_random",
+    "split_by_instance",
+]
 
 ABSENT = -1
 """Label of a view in which the object is not to be seen."""
@@ -24,34 +39,48 @@ class MultiViewDataset:
 
     Attributes:
         name: Name of the data set.
-        images: `(samples, devices, height, width, channels)` uint8.
+        views: What each device senses, by its name and in the devices' order: `(samples, height, width,
+            channels)`, `(samples, steps, channels)` or `(samples, features)`, 8-bit codes as uint8.
         labels: `(samples,)` int64, the class of each sample.
         presence: `(samples, devices)` bool, whether the device sees the object.
         class_names: Name of each class.
         split: Indices of the samples of `train`, `validation` and `test`, `(n,)` int64 each.
         split_rule: How it was split, in words, for reports.
         instances: `(samples,)` int64, the physical object or track of each sample; None if unknown.
+        codings: How physical readings became the codes of a view, by device; images have none.
+        balance: Whether training weights each class by the inverse of its share, for very unequal classes.
 
     Raises:
-        ValueError: Arrays that do not fit each other, or labels out of range.
+        ValueError: Arrays that do not fit each other, codes or labels out of range.
     """
 
     name: str
-    images: NDArray[np.uint8]
+    views: Mapping[str, NDArray[np.uint8]]
     labels: NDArray[np.int64]
     presence: NDArray[np.bool_]
     class_names: tuple[str, ...]
     split: Mapping[str, NDArray[np.int64]]
     split_rule: str
-    instances: NDArray[np.int64] | None = field(default=None)
+    instances: NDArray[np.int64] | None = None
+    codings: Mapping[str, Coding] = field(default_factory=dict)
+    balance: bool = False
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 5 or self.images.dtype != np.uint8:
-            raise ValueError(
-                "Expected `images` to be (samples, devices, height, width, channels) uint8, but got "
-                f"{self.images.shape} {self.images.dtype}."
-            )
-        samples, devices = self.images.shape[:2]
+        samples, devices = len(self.labels), len(self.views)
+        if not devices:
+            raise ValueError(f"Expected `views` of at least one device, but '{self.name}' has none.")
+        for device, view in self.views.items():
+            if view.dtype != np.uint8 or view.ndim not in (2, 3, 4):
+                raise ValueError(
+                    f"Expected the view '{device}' to be 8-bit codes (samples, height, width, channels), "
+                    f"(samples, steps, channels) or (samples, features) uint8, but got {view.shape} "
+                    f"{view.dtype}: code physical readings with `Coding.fit(...).encode(...)`."
+                )
+            if len(view) != samples:
+                raise ValueError(
+                    f"Expected the view '{device}' to have {samples} samples, as `labels` has, but got "
+                    f"{len(view)}."
+                )
         for key, array, shape in (
             ("labels", self.labels, (samples,)),
             ("presence", self.presence, (samples, devices)),
@@ -59,11 +88,19 @@ class MultiViewDataset:
         ):
             if array is not None and array.shape != shape:
                 raise ValueError(f"Expected `{key}` to have shape {shape}, but got {array.shape}.")
+        for device in self.codings:
+            if device not in self.views:
+                raise ValueError(
+                    f"Expected `codings` of {', '.join(self.views)}, but got {device!r}: no such device."
+                )
         if samples and not (self.labels.min() >= 0 and self.labels.max() < len(self.class_names)):
             raise ValueError(
                 f"Expected `labels` between 0 and {len(self.class_names) - 1}, but got "
                 f"{self.labels.min()}..{self.labels.max()}."
             )
+        self._check_split(samples)
+
+    def _check_split(self, samples: int) -> None:
         if set(self.split) != set(PARTS):
             raise ValueError(f"Expected `split` to have the parts {PARTS}, but got {list(self.split)}.")
         for part, chosen in self.split.items():
@@ -72,7 +109,6 @@ class MultiViewDataset:
                     f"The {part} part of '{self.name}' is empty: use more samples or a smaller "
                     "validation share."
                 )
-
         rows = np.concatenate([self.split[part] for part in PARTS])
         if rows.min() < 0 or rows.max() >= samples or len(np.unique(rows)) < len(rows):
             raise ValueError(
@@ -82,44 +118,59 @@ class MultiViewDataset:
             )
 
     @property
-    def devices(self) -> int:
-        """Number of devices."""
-        return int(self.images.shape[1])
+    def device_names(self) -> tuple[str, ...]:
+        """Names of the devices."""
+        return tuple(self.views)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)` of one image."""
-        height, width, channels = self.images.shape[2:]
-        return int(height), int(width), int(channels)
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one sample's view, by device."""
+        return {device: tuple(map(int, view.shape[1:])) for device, view in self.views.items()}
 
-    def check_fit(self, devices: int, image_shape: tuple[int, ...], classes: int) -> None:
+    def check_fit(self, topology: Topology) -> None:
         """Refuses a network that is built for other data, in the terms of its topology.
 
         Raises:
-            ValueError: Another number of devices or classes, or images of another shape.
+            ValueError: A device without a view, a view of another shape or coding, or another number of
+                classes.
         """
-        for name, asked, given in (
-            ("devices.count", devices, self.devices),
-            ("devices.image_shape", image_shape, self.image_shape),
-            ("classes", classes, len(self.class_names)),
-        ):
-            if asked != given:
+        for node in topology.hierarchy.devices:
+            if node.name not in self.views:
                 raise ValueError(
-                    f"The network's '{name}' is {asked}, but the data set '{self.name}' has {given}: "
-                    "make them equal in its topology."
+                    f"The network's device '{node.name}' has no input: the data set '{self.name}' has views of "
+                    f"{', '.join(self.views)}; name the device like one of them."
                 )
+            shape = self.shapes[node.name]
+            if node.sensor.shape != shape:
+                raise ValueError(
+                    f"The network's 'input' of device '{node.name}' is {node.sensor.shape}, but the data set "
+                    f"'{self.name}' has {shape}: make them equal in its topology."
+                )
+        if topology.classes != len(self.class_names):
+            raise ValueError(
+                f"The network's 'classes' is {topology.classes}, but the data set '{self.name}' has "
+                f"{len(self.class_names)}: make them equal in its topology."
+            )
 
-    def inputs(self, part: str) -> dict[str, NDArray[np.float32]]:
-        """A part's images as `model.fit` takes them: by input name, float32 0..255.
+    def part(self, part: str) -> dict[str, NDArray[np.uint8]]:
+        """The views of a part, `(samples, ...)` uint8 by device.
 
         Args:
             part: `train`, `validation` or `test`.
-
-        Returns:
-            `(samples, height, width, channels)` float32 by `device_0`, `device_1`, ...
         """
-        chosen = self.images[self.split[part]]
-        return {f"device_{number}": chosen[:, number].astype(np.float32) for number in range(self.devices)}
+        return self.rows(self.split[part])
+
+    def rows(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.uint8]]:
+        """The views of some samples, `(samples, ...)` uint8 by device."""
+        return {device: view[rows] for device, view in self.views.items()}
+
+    def inputs(self, part: str) -> dict[str, NDArray[np.float32]]:
+        """A part's views as `model.fit` takes them: by input name, float32 0..255.
+
+        Args:
+            part: `train`, `validation` or `test`.
+        """
+        return {device: view.astype(np.float32) for device, view in self.part(part).items()}
 
     def targets(self, part: str) -> NDArray[np.int64]:
         """A part's labels, `(samples,)` int64."""
@@ -129,11 +180,29 @@ class MultiViewDataset:
         """A part's presence, `(samples, devices)` bool."""
         return self.presence[self.split[part]]
 
+    def class_weights(self) -> NDArray[np.float32]:
+        """Weight of each class's samples in training, `(classes,)` float32: 1, or inverse to its share.
+
+        Balanced weights are samples / (classes * samples of the class), so that their mean over the
+        training samples is 1.
+        """
+        classes = len(self.class_names)
+        if not self.balance:
+            return np.ones(classes, np.float32)
+        labels = self.targets("train")
+        counts = np.bincount(labels, minlength=classes)
+        return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
+
     def digest(self) -> str:
-        """SHA-256 of images, labels, presence and split, in hexadecimal: same digest, same data."""
+        """SHA-256 of views, labels, presence and split, in hexadecimal: same digest, same data."""
         content = hashlib.sha256()
-        arrays: list[NDArray[Any]] = [self.images, self.labels, self.presence]
-        for array in arrays + [self.split[part] for part in PARTS]:
+        for device, view in self.views.items():
+            content.update(f"{device} {view.shape}".encode())
+            content.update(np.ascontiguousarray(view).data)
+        for device, coding in self.codings.items():
+            content.update(f"{device} {coding.model_dump_json()}".encode())
+        arrays: list[NDArray[Any]] = [self.labels, self.presence, *(self.split[part] for part in PARTS)]
+        for array in arrays:
             content.update(f"{array.shape} {array.dtype}".encode())
             content.update(array.tobytes())
         return content.hexdigest()
@@ -149,23 +218,50 @@ class MultiViewDataset:
         """
         if self.digest() != expected:
             raise ValueError(
-                f"The data set '{self.name}' is not the one that the network was trained on (other images, "
-                "labels or split): bring back the files of the training."
+                f"The data set '{self.name}' is not the one that the network was trained on (other views, "
+                "labels or split): bring back the files of the training, or train again."
             )
 
-    def with_devices(self, chosen: Sequence[int]) -> MultiViewDataset:
+    def with_devices(self, chosen: Sequence[str]) -> MultiViewDataset:
         """The same samples seen by some of the devices only, in the order given.
 
         Raises:
             ValueError: No device, or one that is not there.
         """
-        if not chosen or not all(0 <= device < self.devices for device in chosen):
+        if not chosen or not all(device in self.views for device in chosen):
             raise ValueError(
-                f"Expected devices between 0 and {self.devices - 1} ('{self.name}' has {self.devices}), "
-                f"but got {list(chosen)}."
+                f"Expected devices out of {', '.join(self.views)} (those of '{self.name}'), but got "
+                f"{', '.join(map(str, chosen)) or 'none'}."
             )
-        columns = list(chosen)
-        return replace(self, images=self.images[:, columns], presence=self.presence[:, columns])
+        columns = [self.device_names.index(device) for device in chosen]
+        return replace(
+            self,
+            views={device: self.views[device] for device in chosen},
+            presence=self.presence[:, columns],
+            codings={device: coding for device, coding in self.codings.items() if device in chosen},
+        )
+
+
+def camera_views(images: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """The views `device_0`, `device_1`, ... of alike cameras.
+
+    Args:
+        images: `(samples, devices, height, width, channels)` uint8.
+    """
+    return {f"device_{number}": images[:, number] for number in range(images.shape[1])}
+
+
+def coded_views(
+    physical: Mapping[str, NDArray[Any]], train: NDArray[np.int64]
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Coding]]:
+    """Views and codings of physical readings, whose range is that of the training samples.
+
+    Args:
+        physical: `(samples, ..., channels)` numbers by device.
+        train: Indices of the training samples.
+    """
+    codings = {device: Coding.fit(values[train]) for device, values in physical.items()}
+    return {device: codings[device].encode(values) for device, values in physical.items()}, codings
 
 
 def split_at_random(

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.multiview import ABSENT, MultiViewDataset, cut
+from ddnn_tf.datasets.multiview import ABSENT, MultiViewDataset, camera_views, cut
+from ddnn_tf.datasets.source import DataSource, register_dataset
 
 __all__ = ["AUTHORS_BLOB", "load_mvmc"]
 
@@ -82,7 +83,7 @@ def load_mvmc(
     train = int(len(truth) * _TRAIN_SHARE)
     return MultiViewDataset(
         name="mvmc",
-        images=np.rint(images.transpose(0, 1, 3, 4, 2) * 255).astype(np.uint8),
+        views=camera_views(np.rint(images.transpose(0, 1, 3, 4, 2) * 255).astype(np.uint8)),
         labels=truth.astype(np.int64),
         presence=presence,
         class_names=_CLASSES,
@@ -131,3 +132,16 @@ def _read_order(file: Path, samples: int) -> np.ndarray:
     if order.dtype.kind != "i" or not np.array_equal(np.sort(order), np.arange(samples)):
         raise ValueError(f"'{file}': 'order' is not a permutation of the {samples} samples.")
     return order.astype(np.int64)
+
+
+def _from_source(source: DataSource) -> MultiViewDataset:
+    data = load_mvmc(source.path, split_file=source.split_file, seed=source.seed)
+    return data.with_devices(data.device_names[: source.devices])
+
+
+register_dataset(
+    "mvmc",
+    _from_source,
+    about="the paper's file MVMC.npz (bring it: --path)",
+    options=("path", "devices", "split_file"),
+)

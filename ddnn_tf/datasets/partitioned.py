@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.datasets.files import read_idx, read_npz
-from ddnn_tf.datasets.multiview import MultiViewDataset, cut
+from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views, cut
+from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.documents import data_directory
 
 __all__ = ["SOURCES", "load_partitioned", "tiles"]
 
@@ -45,7 +47,6 @@ _NPZ_KEYS = {
 _CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _CIFAR_TEST = "test_batch.bin"
 _CIFAR_RECORD = 1 + 3 * _SIDE * _SIDE
-_SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 _Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -53,7 +54,7 @@ _Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 @dataclass(frozen=True)
 class _Source:
     class_names: tuple[str, ...]
-    places: tuple[Path, ...]
+    places: Callable[[], tuple[Path, ...]]
     files: str
     download: Callable[[], _Arrays]
 
@@ -91,7 +92,7 @@ def load_partitioned(
     order = np.random.default_rng(seed).permutation(len(train_images))
     return MultiViewDataset(
         name=source,
-        images=images,
+        views=camera_views(images),
         labels=labels,
         presence=np.ones(images.shape[:2], dtype=bool),
         class_names=SOURCES[source].class_names,
@@ -128,7 +129,7 @@ def tiles(images: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]
 def _read(source: str, path: Path | None) -> _Arrays:
     if path is not None:
         return _read_local(source, path)
-    for place in SOURCES[source].places:
+    for place in SOURCES[source].places():
         # A download that broke off leaves an empty or half-filled directory behind.
         with contextlib.suppress(FileNotFoundError):
             return _read_local(source, place)
@@ -138,7 +139,7 @@ def _read(source: str, path: Path | None) -> _Arrays:
         raise FileNotFoundError(
             f"'{source}' is not on this machine and could not be downloaded ({_short(error)}): put "
             f"{SOURCES[source].files} into a directory and name it with --path, or into "
-            f"'{SOURCES[source].places[-1]}'."
+            f"'{SOURCES[source].places()[0]}'."
         ) from None
 
 
@@ -255,7 +256,7 @@ _KERAS_CACHE = Path.home() / ".keras" / "datasets"
 SOURCES: dict[str, _Source] = {
     "mnist": _Source(
         class_names=tuple("0123456789"),
-        places=(_SHARED / "mnist", _KERAS_CACHE / "mnist.npz"),
+        places=lambda: (data_directory() / "mnist", _KERAS_CACHE / "mnist.npz"),
         files="mnist.npz or the four IDX files (train-images-idx3-ubyte.gz, ...)",
         download=_download_mnist,
     ),
@@ -272,7 +273,11 @@ SOURCES: dict[str, _Source] = {
             "bag",
             "ankle boot",
         ),
-        places=(Path("/usr/share/datasets/fashion-mnist"), _KERAS_CACHE / "fashion-mnist"),
+        places=lambda: (
+            data_directory() / "fashion_mnist",
+            Path("/usr/share/datasets/fashion-mnist"),
+            _KERAS_CACHE / "fashion-mnist",
+        ),
         files="the four IDX files (train-images-idx3-ubyte.gz, ...)",
         download=_download_fashion_mnist,
     ),
@@ -289,9 +294,29 @@ SOURCES: dict[str, _Source] = {
             "ship",
             "truck",
         ),
-        places=(_KERAS_CACHE / "cifar-10-batches-bin",),
+        places=lambda: (data_directory() / "cifar10", _KERAS_CACHE / "cifar-10-batches-bin"),
         files="the files of CIFAR-10's binary version (data_batch_1.bin, ..., test_batch.bin)",
         download=_download_cifar10,
     ),
 }
 """The image data sets that can be partitioned, by name."""
+
+
+_GRIDS = {rows * columns: (rows, columns) for rows, columns in ((1, 1), (1, 2), (1, 3), (2, 2), (2, 3))}
+
+
+def _from_source(source: DataSource) -> MultiViewDataset:
+    if source.devices not in _GRIDS:
+        raise ValueError(
+            f"Expected `devices` to be one of {', '.join(map(str, _GRIDS))} for a partitioned image, but "
+            f"got {source.devices}; `load_partitioned` takes any grid."
+        )
+    return load_partitioned(source.name, source.path, grid=_GRIDS[source.devices], seed=source.seed)
+
+
+for _name, _about in (
+    ("mnist", "handwritten digits cut into tiles (local files or download)"),
+    ("fashion_mnist", "clothes cut into tiles (local files or download)"),
+    ("cifar10", "small photographs cut into tiles (local files or download)"),
+):
+    register_dataset(_name, _from_source, about=_about, options=("path", "devices"))

@@ -1,63 +1,55 @@
-"""Data sets by name."""
+"""Data sets by name, and what it takes to load the very same data again.
+
+    >>> load_dataset("scenes").class_names
+    ('car', 'bus', 'person')
+
+A data set of a user's own is a function that is registered under a name, and is then known to every command:
+
+    >>> register_dataset("my_site", load_my_site, about="two cameras in a hall")  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from ddnn_tf.datasets.eth80 import load_eth80
 from ddnn_tf.datasets.multiview import MultiViewDataset
-from ddnn_tf.datasets.mvmc import load_mvmc
-from ddnn_tf.datasets.partitioned import load_partitioned
-from ddnn_tf.datasets.scenes import load_scenes
+from ddnn_tf.documents import Document
+from ddnn_tf.registry import Registry
 
-__all__ = ["DATASETS", "DataSource", "load_dataset"]
+__all__ = ["DATASETS", "DatasetKind", "DataSource", "load_dataset", "register_dataset"]
 
-DATASETS: dict[str, str] = {
-    "scenes": "rendered street scenes: cars, buses, persons from six cameras (built in)",
-    "mvmc": "the paper's file MVMC.npz (bring it: --path)",
-    "eth80": "photographs of 80 objects from cameras all round (default: ../shared/data/eth80_32.npz)",
-    "mnist": "handwritten digits cut into tiles (local files or download)",
-    "fashion_mnist": "clothes cut into tiles (local files or download)",
-    "cifar10": "small photographs cut into tiles (local files or download)",
-}
-"""What each data set is, by the name that `load_dataset` and the command line take."""
+_OPTIONS = ("path", "devices", "split", "split_file")
 
 
-class DataSource(BaseModel):
+class DataSource(Document):
     """Which data set, and how it is split: enough to load the very same data again.
 
     Attributes:
         name: One of `DATASETS`.
         path: Where its files are, for those that are read from files.
         devices: Number of devices. Camera data sets give the first ones, `eth80` places as many
-            round the object, partitioned images are cut into 1x1, 1x2, 1x3, 2x2 or 2x3 tiles.
-        split: For `scenes`, `random` (default) or `track`; the others have one split each.
+            round the object, partitioned images are cut into 1x1, 1x2, 1x3, 2x2 or 2x3 tiles; data sets of
+            unlike devices have all of theirs.
+        split: How it is split, for those that can be split in several ways.
         split_file: For `mvmc`, the authors' order.
         seed: Seed of the split.
+
+    Raises:
+        ValueError: A field out of its range.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    subject: ClassVar[str] = "data source"
 
     name: str
     path: str | None = None
-    devices: int = 6
+    devices: Annotated[int, Field(ge=1)] = 6
     split: str | None = None
     split_file: str | None = None
-    seed: int = 0
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            finding = error.errors()[0]
-            field = ".".join(map(str, finding["loc"]))
-            known = ", ".join(type(self).model_fields)
-            raise ValueError(
-                f"The data source's '{field}' is {finding['input']!r}: {finding['msg'].lower()} (its fields "
-                f"are {known})."
-            ) from None
+    seed: Annotated[int, Field(ge=0)] = 0
 
     def load(self) -> MultiViewDataset:
         """Loads it.
@@ -66,38 +58,61 @@ class DataSource(BaseModel):
             FileNotFoundError: Its files are not there (the message says where to put them).
             ValueError: Unknown name, an option that the data set does not have, or bad content.
         """
-        name = self.name
-        if name not in DATASETS:
-            raise ValueError(f"Expected the data set to be one of {', '.join(DATASETS)}, but got {name!r}.")
-        _refuse("path", self.path, name != "scenes", "its images are rendered, not read")
-        _refuse("split", self.split, name == "scenes", f"'{name}' has one split only")
-        _refuse("split_file", self.split_file, name == "mvmc", f"'{name}' has no authors' order")
-        if name == "eth80":
-            return load_eth80(self.path, devices=self.devices, seed=self.seed)
-        if name == "scenes":
-            data = load_scenes(split=self.split or "random", seed=self.seed)
-        elif name == "mvmc":
-            data = load_mvmc(self.path, split_file=self.split_file, seed=self.seed)
-        else:
-            return load_partitioned(name, self.path, grid=_grid(self.devices), seed=self.seed)
-        return data.with_devices(range(self.devices))
+        kind = DATASETS[self.name]
+        for option in _OPTIONS:
+            is_given = option in self.model_fields_set and getattr(self, option) is not None
+            default = type(self).model_fields[option].default
+            if is_given and option not in kind.options and getattr(self, option) != default:
+                raise ValueError(
+                    f"Expected no `{option}` for the data set '{self.name}', but got "
+                    f"{getattr(self, option)!r}: it takes {', '.join(kind.options) or 'no option'}."
+                )
+        return kind.load(self)
+
+
+@dataclass(frozen=True)
+class DatasetKind:
+    """A data set that is known by its name.
+
+    Attributes:
+        load: Makes the data out of a source.
+        about: What it is, in a few words.
+        options: The fields of a `DataSource` that it takes, besides name and seed.
+    """
+
+    load: Callable[[DataSource], MultiViewDataset]
+    about: str
+    options: tuple[str, ...]
+
+
+DATASETS: Registry[DatasetKind] = Registry("data set")
+"""Every data set by the name that `load_dataset` and the command line take."""
+
+
+def register_dataset(
+    name: str,
+    load: Callable[[DataSource], MultiViewDataset],
+    *,
+    about: str,
+    options: Sequence[str] = ("path",),
+) -> None:
+    """Makes a data set known by a name.
+
+    Args:
+        name: Its name for `--data`.
+        load: Makes the data out of a source; its seed draws the split.
+        about: What it is, in a few words.
+        options: The fields of a `DataSource` that it takes: of `path`, `devices`, `split`, `split_file`.
+
+    Raises:
+        ValueError: Another data set has that name, or an option that there is not.
+    """
+    for option in options:
+        if option not in _OPTIONS:
+            raise ValueError(f"Expected `options` out of {', '.join(_OPTIONS)}, but got {option!r}.")
+    DATASETS.register(name, DatasetKind(load, about, tuple(options)))
 
 
 def load_dataset(name: str, **options: Any) -> MultiViewDataset:
     """Loads a data set by name; the options are the fields of `DataSource`."""
     return DataSource(name=name, **options).load()
-
-
-def _refuse(option: str, value: object, is_known: bool, reason: str) -> None:
-    if value is not None and not is_known:
-        raise ValueError(f"Expected no `{option}` here, but got {str(value)!r}: {reason}.")
-
-
-def _grid(devices: int) -> tuple[int, int]:
-    grids = {rows * columns: (rows, columns) for rows, columns in ((1, 1), (1, 2), (1, 3), (2, 2), (2, 3))}
-    if devices not in grids:
-        raise ValueError(
-            f"Expected `devices` to be one of {', '.join(map(str, grids))} for a partitioned image, but "
-            f"got {devices}; `load_partitioned` takes any grid."
-        )
-    return grids[devices]

@@ -1,4 +1,4 @@
-"""The measures of Section III-F: individual, local, edge, cloud and overall accuracy, and bytes."""
+"""The measures of Section III-F: individual, exit and overall accuracy, and bytes."""
 
 from __future__ import annotations
 
@@ -18,40 +18,42 @@ from ddnn_tf.topology import Topology
 
 __all__ = [
     "Evaluation",
+    "balanced_accuracy",
     "best_thresholds",
     "by_tier",
     "choose_thresholds",
     "evaluate",
     "individual_accuracy",
     "measure",
+    "named_outputs",
     "tier_probabilities",
 ]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measures on the test part of a data set; accuracies are fractions, None where no such exit is.
+    """Measures on the test part of a data set; accuracies are fractions.
 
     Attributes:
-        individual_accuracy: Each device alone; a sample that it does not see counts as wrong. Empty
-            without individual models.
-        local_accuracy: All samples classified at the local exit.
-        edge_accuracy: All samples classified at the edge, by the surest edge if there are several.
-        cloud_accuracy: All samples classified in the cloud.
+        individual_accuracy: Each device alone, by its name; a sample that it does not see counts as wrong.
+            Empty without individual models.
+        exit_accuracy: All samples classified at one tier, by the surest of its exits; by tier.
         overall_accuracy: Every sample classified where it leaves.
+        exit_balanced_accuracy: As `exit_accuracy`, but the mean over the classes of each class's accuracy.
+        overall_balanced_accuracy: As `overall_accuracy`, but the mean over the classes.
         exit_shares: Fraction of the samples that leave at each tier.
         thresholds: T by tier, for all tiers but the last.
         bytes_per_sample: Average bytes per sample and device, Eq. (1).
         bytes_per_link: Average bytes per sample on each link.
-        reduction: Bytes of a raw image divided by `bytes_per_sample`.
+        reduction: Bytes of a raw input divided by `bytes_per_sample`.
         test_samples: How many samples the accuracies are measured on.
     """
 
-    individual_accuracy: tuple[float, ...]
-    local_accuracy: float | None
-    edge_accuracy: float | None
-    cloud_accuracy: float
+    individual_accuracy: Mapping[str, float]
+    exit_accuracy: Mapping[str, float]
     overall_accuracy: float
+    exit_balanced_accuracy: Mapping[str, float]
+    overall_balanced_accuracy: float
     exit_shares: Mapping[str, float]
     thresholds: Mapping[str, float]
     bytes_per_sample: float
@@ -63,7 +65,7 @@ class Evaluation:
 def tier_probabilities(
     model: tf.keras.Model,
     topology: Topology,
-    images: NDArray[np.uint8],
+    views: Mapping[str, NDArray[np.uint8]],
     present: ArrayLike | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """What every tier would answer to every sample.
@@ -71,40 +73,48 @@ def tier_probabilities(
     Args:
         model: A model of `build(topology)`, or one `with_presence` if `present` is given.
         topology: Its topology.
-        images: `(samples, devices, height, width, channels)`, 0..255.
+        views: `(samples, ...)` uint8 by device, 0..255.
         present: `(samples, devices)` bool, the devices that take part; None: all.
 
     Returns:
-        Class probabilities `(samples, classes)` by tier, in the order of `topology.exit_tiers`.
+        Class probabilities `(samples, classes)` by tier, in the order of `Hierarchy.exit_tiers`.
     """
-    inputs = {name: images[:, at].astype(np.float32) for at, name in enumerate(topology.device_names)}
+    inputs = {name: views[name].astype(np.float32) for name in topology.hierarchy.device_names}
     if present is not None:
         inputs[PRESENCE] = np.asarray(present, dtype=bool)
+    return by_tier(topology, named_outputs(model, inputs), present)
+
+
+def named_outputs(model: tf.keras.Model, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What a model predicts, by the name of its outputs, which Keras gives bare if there is one."""
     outputs = model.predict(inputs, batch_size=256, verbose=0)
-    by_exit = dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs], strict=True))
-    return by_tier(topology, by_exit, present)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    return dict(zip(model.output_names, outputs, strict=True))
 
 
 def by_tier(
     topology: Topology, by_exit: Mapping[str, NDArray[Any]], present: ArrayLike | None = None
 ) -> dict[str, NDArray[np.float64]]:
-    """Class probabilities by tier out of those by exit: the surest edge speaks for the edge tier.
+    """Class probabilities by tier out of those by exit: the surest exit speaks for its tier.
 
     Args:
         topology: The hierarchy.
-        by_exit: `(samples, classes)` by `topology.exit_names`.
+        by_exit: `(samples, classes)` by exit name.
         present: `(samples, devices)` bool, the devices that take part; None: all.
     """
-    edges_present = None
-    if present is not None and topology.edges:
-        mask = np.asarray(present, dtype=bool)
-        edges_present = np.stack([mask[:, list(edge.devices)].any(axis=1) for edge in topology.edges], axis=1)
+    hierarchy = topology.hierarchy
     tiers = {}
-    for tier in topology.exit_tiers:
-        if tier == "edge":
-            tiers[tier] = most_confident([by_exit[name] for name in topology.edge_names], edges_present)
-        else:
-            tiers[tier] = by_exit[tier].astype(np.float64)
+    for tier in hierarchy.exit_tiers:
+        names = [exit_.name for exit_ in tier.exits]
+        if len(names) == 1 and not hierarchy[names[0]].receiver:
+            tiers[tier.name] = by_exit[names[0]].astype(np.float64)
+            continue
+        heard = None
+        if present is not None:
+            mask = np.asarray(present, dtype=bool)
+            groups = [list(hierarchy.devices_below(name)) for name in names]
+            heard = np.stack([mask[:, group].any(axis=1) for group in groups], axis=1)
+        tiers[tier.name] = most_confident([by_exit[name] for name in names], heard)
     return tiers
 
 
@@ -119,13 +129,13 @@ def best_thresholds(
         labels: Their classes, `(samples,)` int.
     """
     found = search_thresholds(list(probabilities.values()), labels, bytes_at_exit(topology))
-    return dict(zip(topology.exit_tiers, found, strict=False))
+    return dict(zip(topology.hierarchy.early_tier_names, found, strict=True))
 
 
 def choose_thresholds(model: tf.keras.Model, topology: Topology, data: MultiViewDataset) -> dict[str, float]:
     """`best_thresholds` of a trained model on the validation part of its data."""
-    images = data.images[data.split["validation"]]
-    return best_thresholds(topology, tier_probabilities(model, topology, images), data.targets("validation"))
+    probabilities = tier_probabilities(model, topology, data.part("validation"))
+    return best_thresholds(topology, probabilities, data.targets("validation"))
 
 
 def evaluate(
@@ -149,12 +159,13 @@ def evaluate(
 
     Source: Section III-F.
     """
-    probabilities = tier_probabilities(model, topology, data.images[data.split["test"]])
-    alone: tuple[float, ...] = ()
+    probabilities = tier_probabilities(model, topology, data.part("test"))
+    alone: dict[str, float] = {}
     if individual is not None:
-        outputs = individual.predict(data.inputs("test"), batch_size=256, verbose=0)
-        outputs = outputs if isinstance(outputs, list) else [outputs]
-        alone = individual_accuracy(outputs, data.targets("test"), data.present("test"))
+        chosen = data.with_devices(topology.hierarchy.device_names)
+        answers = list(named_outputs(individual, chosen.inputs("test")).values())
+        found = individual_accuracy(answers, data.targets("test"), chosen.present("test"))
+        alone = dict(zip(chosen.device_names, found, strict=True))
     return measure(topology, probabilities, data.targets("test"), thresholds, alone)
 
 
@@ -163,7 +174,7 @@ def measure(
     probabilities: Mapping[str, ArrayLike],
     labels: ArrayLike,
     thresholds: Mapping[str, float],
-    individual: tuple[float, ...] = (),
+    individual: Mapping[str, float] | None = None,
 ) -> Evaluation:
     """The measures of samples whose probabilities at every tier are known.
 
@@ -179,30 +190,42 @@ def measure(
 
     Source: Section III-F.
     """
-    early = topology.exit_tiers[:-1]
+    early = topology.hierarchy.early_tier_names
     if set(thresholds) != set(early):
         raise ValueError(
             f"Expected `thresholds` for {', '.join(early) or 'no tier'}, but got "
             f"{', '.join(thresholds) or 'none'}."
         )
-    tiers = {tier: np.asarray(probabilities[tier]) for tier in topology.exit_tiers}
+    tiers = {tier: np.asarray(probabilities[tier]) for tier in topology.hierarchy.exit_tier_names}
     truth = np.asarray(labels)
     staged = staged_inference(list(tiers.values()), [thresholds[tier] for tier in early])
-    accuracy = {tier: float((p.argmax(axis=1) == truth).mean()) for tier, p in tiers.items()}
-    cost = bytes_per_sample(topology, staged.shares.tolist())
+    shares = staged.shares.tolist()
+    answers = {tier: given.argmax(axis=1) for tier, given in tiers.items()}
+    cost = bytes_per_sample(topology, shares)
     return Evaluation(
-        individual_accuracy=individual,
-        local_accuracy=accuracy.get("local"),
-        edge_accuracy=accuracy.get("edge"),
-        cloud_accuracy=accuracy["cloud"],
+        individual_accuracy=dict(individual or {}),
+        exit_accuracy={tier: float((answer == truth).mean()) for tier, answer in answers.items()},
         overall_accuracy=float((staged.labels == truth).mean()),
-        exit_shares=dict(zip(tiers, staged.shares.tolist(), strict=True)),
+        exit_balanced_accuracy={tier: balanced_accuracy(answer, truth) for tier, answer in answers.items()},
+        overall_balanced_accuracy=balanced_accuracy(staged.labels, truth),
+        exit_shares=dict(zip(tiers, shares, strict=True)),
         thresholds={tier: thresholds[tier] for tier in early},
         bytes_per_sample=cost,
-        bytes_per_link=bytes_per_link(topology, staged.shares.tolist()),
+        bytes_per_link=bytes_per_link(topology, shares),
         reduction=raw_bytes(topology) / cost,
         test_samples=len(truth),
     )
+
+
+def balanced_accuracy(answers: ArrayLike, labels: ArrayLike) -> float:
+    """Mean over the classes that occur of the share of each class's samples that is classified right.
+
+    Args:
+        answers: `(samples,)` int, the classes that were given.
+        labels: `(samples,)` int, the true classes; at least one.
+    """
+    given, truth = np.asarray(answers), np.asarray(labels)
+    return float(np.mean([(given[truth == label] == label).mean() for label in np.unique(truth)]))
 
 
 def individual_accuracy(

@@ -37,7 +37,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 import ddnn_tf
 from ddnn_tf import aggregation, blocks, callbacks, network, training
 from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.datasets.files import read_npz, written_aside
+from ddnn_tf.datasets.files import read_npz
+from ddnn_tf.documents import atomic_write
 from ddnn_tf.evaluation.accuracy import (
     Evaluation,
     best_thresholds,
@@ -415,7 +416,7 @@ def _train_unit(unit: Unit, directory: Path) -> str:
             images = data.images[data.split["test"]]
             for tier, answer in tier_probabilities(masked, unit.topology, images, present).items():
                 arrays[f"without {_set_name(missing)}/{tier}"] = answer
-    with written_aside(directory / "units" / f"{unit.key}.npz") as aside:
+    with atomic_write(directory / "units" / f"{unit.key}.npz") as aside:
         np.savez(aside, title=unit.title, seconds=seconds, **arrays)
     shutil.rmtree(place, ignore_errors=True)
     return unit.key

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.documents import atomic_write
 from ddnn_tf.evaluation.reproduce import Results
 
 if TYPE_CHECKING:
@@ -97,5 +97,5 @@ def _drawn(figure: Figure, kind: str) -> bytes:
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)

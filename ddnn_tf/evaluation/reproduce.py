@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 import ddnn_tf
-from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.documents import atomic_write
 from ddnn_tf.datasets.mvmc import AUTHORS_BLOB, git_blob_id
 from ddnn_tf.evaluation import (
     claims,
@@ -260,7 +260,7 @@ def _claim(experiment: Experiment) -> None:
     if not file.is_file():
         if place.is_dir() and any(place.iterdir()):
             raise FileExistsError(f"'{place}' holds other files: name a new directory for the results.")
-        with written_aside(file) as aside:
+        with atomic_write(file) as aside:
             aside.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
         return
     for key, there in _read_configuration(file).items():

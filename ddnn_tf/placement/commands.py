@@ -196,7 +196,7 @@ def place_run(
 
         ddnn place runs/scenes --network net.yaml --out plan.yaml
     """
-    from ddnn_tf.datasets.files import written_aside
+    from ddnn_tf.documents import atomic_write
     from ddnn_tf.placement.deployment import Deployment
 
     file = Path("plan.yaml") if out is None else out
@@ -223,7 +223,7 @@ def place_run(
         time_limit=time_limit,
         relative_gap=relative_gap,
     )
-    with written_aside(file) as aside:
+    with atomic_write(file) as aside:
         aside.write_text(placed.plan.to_yaml(), encoding="utf-8")
     if as_json:
         print(json.dumps({**placed.summary(), "plan": str(file)}, indent=2))

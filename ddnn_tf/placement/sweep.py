@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.documents import atomic_write
 from ddnn_tf.placement.feasibility import InfeasibleError
 from ddnn_tf.placement.instance import Cnn
 from ddnn_tf.placement.random_instances import Experiment, check_experiment, random_instance
@@ -133,7 +133,7 @@ def _solve_one(sweep: Sweep, place: Path, number: int, layers: int) -> None:
                     f"{kind}_{at}": kinds[kind] for kind in sorted({unit.type for unit in instance.units})
                 }
     # Written last: a problem counts as solved when its record is there.
-    with written_aside(folder / _RESULT) as aside:
+    with atomic_write(folder / _RESULT) as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
@@ -157,5 +157,5 @@ def _claim(place: Path, sweep: Sweep) -> None:
             raise FileExistsError(f"'{place}' holds a sweep with other parameters: name another directory.")
     elif any(place.iterdir()):
         raise FileExistsError(f"'{place}' holds other files than a sweep's: name a new directory.")
-    with written_aside(file) as aside:
+    with atomic_write(file) as aside:
         aside.write_text(text, encoding="utf-8")

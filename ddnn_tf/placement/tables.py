@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.documents import atomic_write
 from ddnn_tf.placement.solution import Solution
 
 __all__ = ["write_csv", "write_solution"]
@@ -53,7 +53,7 @@ def write_solution(solution: Solution, directory: str | Path, *, plots: bool = T
     for file, text in zip(
         files, (instance.to_yaml(), json.dumps(solution.summary(), indent=2) + "\n"), strict=True
     ):
-        with written_aside(file) as aside:
+        with atomic_write(file) as aside:
             aside.write_text(text, encoding="utf-8")
     for number, (load, units) in enumerate(zip(instance.cnns, solution.assignment, strict=True)):
         rows = [[name, *(int(unit == name) for unit in units)] for name in instance.unit_names]
@@ -91,7 +91,7 @@ def write_solution(solution: Solution, directory: str | Path, *, plots: bool = T
             if figure is None:
                 continue
             files.append(place / f"{name}.png")
-            with written_aside(files[-1]) as aside:
+            with atomic_write(files[-1]) as aside:
                 figure.savefig(aside, dpi=150)
     return files
 
@@ -104,7 +104,7 @@ def units_by_type(solution: Solution) -> list[dict[str, int]]:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     """Writes a CSV file aside, then in place; returns its path."""
-    with written_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as stream:
+    with atomic_write(path) as aside, open(aside, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         writer.writerows(rows)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import ddnn_tf
-from ddnn_tf.datasets.files import cache_directory
+from ddnn_tf.documents import cache_directory
 from ddnn_tf.runtime.client import Answer, AsyncClient, ClassificationError
 from ddnn_tf.runtime.faults import Fault, Proxy
 from ddnn_tf.runtime.network import Network

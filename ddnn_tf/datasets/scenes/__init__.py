@@ -21,8 +21,15 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.datasets.files import cache_directory, read_npz, written_aside
-from ddnn_tf.datasets.multiview import MultiViewDataset, split_at_random, split_by_instance
+from ddnn_tf.datasets.files import read_npz
+from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.documents import atomic_write, cache_directory
+from ddnn_tf.datasets.multiview import (
+    MultiViewDataset,
+    camera_views,
+    split_at_random,
+    split_by_instance,
+)
 from ddnn_tf.datasets.scenes.catalogue import CLASSES
 from ddnn_tf.datasets.scenes.tracks import plan, record
 
@@ -79,7 +86,7 @@ def load_scenes(
         rule = f"by track (test objects never seen in training), seed {seed}"
     return MultiViewDataset(
         name="scenes",
-        images=scenes["images"],
+        views=camera_views(scenes["images"]),
         labels=scenes["labels"],
         presence=scenes["presence"],
         class_names=CLASSES,
@@ -137,8 +144,21 @@ def _cached(samples: int, seed: int) -> _Scenes:
             file.unlink()  # damaged: render it again
     scenes = render_scenes(samples, seed)
     try:
-        with written_aside(file) as aside:
+        with atomic_write(file) as aside:
             np.savez_compressed(aside, **scenes)
     except OSError as error:
         warnings.warn(f"The rendered scenes could not be kept for the next time: {error}", stacklevel=2)
     return scenes
+
+
+def _from_source(source: DataSource) -> MultiViewDataset:
+    data = load_scenes(split=source.split or "random", seed=source.seed)
+    return data.with_devices(data.device_names[: source.devices])
+
+
+register_dataset(
+    "scenes",
+    _from_source,
+    about="rendered street scenes: cars, buses, persons from six cameras (built in)",
+    options=("devices", "split"),
+)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from ddnn_tf.datasets.files import written_aside
+from ddnn_tf.documents import atomic_write
 from ddnn_tf.export.c.host import Library
 from ddnn_tf.export.c.source import Member, Source, write
 
@@ -73,7 +73,7 @@ class CModel:
         place = Path(path)
         place.mkdir(parents=True, exist_ok=True)
         for name, content in source_files(self.source).items():
-            with written_aside(place / name) as aside:
+            with atomic_write(place / name) as aside:
                 aside.write_bytes(content)
 
     def _given(self, inputs: ArrayLike) -> NDArray[Any]:

@@ -1,0 +1,484 @@
+"""Who sends what to whom: the one description of a hierarchy that everything else loops over.
+
+A `Hierarchy` lists nodes and links in topological order. A device sends its class vector to its local
+aggregator for every sample; its feature map goes one tier up for the samples that no exit below has
+answered. Edges join feature maps and send their own further up; the cloud always answers.
+
+    >>> print(Topology.devices_edge_cloud(devices=2).hierarchy)  # doctest: +SKIP
+    cloud  exit, CC of 1, 64
+    └─ edge_0  exit, CC of 2, 32 -> bits 8x8x32, 256 bytes
+       ├─ device_0  bytes 32x32x3, 4 -> bits 16x16x4, 128 bytes
+       └─ device_1  bytes 32x32x3, 4 -> bits 16x16x4, 128 bytes
+    local  exit, MP of 2: device_0, device_1
+
+Where a receiver's senders have feature maps of unlike shapes, an adapter for each brings them to one: a node
+of its own that runs in the receiver's process, so nothing more goes over the wire.
+
+Several exits of one tier speak through the surest; each of them then reports its class vector to the
+process that coordinates, the local aggregator if there is one for all.
+
+Source: Teerapittayanon et al. 2017, Section III-A and III-D, Figures 2 and 4.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+from xml.sax.saxutils import escape
+
+from ddnn_tf.schemes import Scheme
+from ddnn_tf.specs import Coding, Shape, Spec
+
+__all__ = [
+    "AGGREGATOR",
+    "Block",
+    "Exit",
+    "Hierarchy",
+    "Link",
+    "Node",
+    "Payload",
+    "Precision",
+    "Role",
+    "Tier",
+    "convp_shape",
+]
+
+Precision = Literal["binary", "float"]
+
+AGGREGATOR = "aggregator"
+"""Name of the process that coordinates: it asks the devices, decides and answers clients."""
+
+
+class Role(str, Enum):
+    """What a node does."""
+
+    DEVICE = "device"
+    LOCAL = "local"
+    ADAPTER = "adapter"
+    EDGE = "edge"
+    CLOUD = "cloud"
+
+
+class Payload(str, Enum):
+    """What a link carries."""
+
+    CLASS_VECTOR = "class vector"
+    FEATURES = "features"
+    REPORT = "report"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a node's section.
+
+    Attributes:
+        kind: `convp` (on images and series) or `fc`.
+        size: Filters of a ConvP block, units of an FC block.
+    """
+
+    kind: Literal["convp", "fc"]
+    size: int
+
+
+@dataclass(frozen=True)
+class Exit:
+    """An exit, where a sample may stop.
+
+    Attributes:
+        name: That of its node, and of the model's output.
+        tier: The tier whose threshold applies.
+        loss_weight: Weight of its loss in joint training.
+    """
+
+    name: str
+    tier: str
+    loss_weight: float
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of the hierarchy with a section of its own.
+
+    Attributes:
+        name: Its name.
+        role: What it does.
+        level: 0 for devices, 1 for local aggregators, then the edge levels, then the cloud.
+        senders: Who sends to it, in order; empty for a device.
+        inputs: What it joins, by sender; a device's is what its sensor gives.
+        scheme: How it joins its inputs; None where there is one only, at devices and adapters.
+        blocks: From input to feature map.
+        hidden: FC blocks between feature map and exit.
+        precision: Of its blocks.
+        output: The feature map that it sends up; None at local aggregators and in the cloud.
+        class_vector: The class vector that a device sends to its local aggregator; else None.
+        receiver: Who gets its feature map; None at local aggregators and in the cloud.
+        aggregator: The local aggregator that gets a device's class vector; else None.
+        exit: Its exit; None: it has none.
+        coding: How a device's physical readings become 8-bit codes; None: its input is codes already.
+    """
+
+    name: str
+    role: Role
+    level: int
+    senders: tuple[str, ...] = ()
+    inputs: tuple[Spec, ...] = ()
+    scheme: Scheme | None = None
+    blocks: tuple[Block, ...] = ()
+    hidden: tuple[Block, ...] = ()
+    precision: Precision = "binary"
+    output: Spec | None = None
+    class_vector: Spec | None = None
+    receiver: str | None = None
+    aggregator: str | None = None
+    exit: Exit | None = None
+    coding: Coding | None = None
+
+    @property
+    def has_section(self) -> bool:
+        """Whether it computes anything; a device without blocks sends its raw input."""
+        return self.role is not Role.DEVICE or bool(self.blocks)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether its blocks are binary."""
+        return self.precision == "binary"
+
+    @property
+    def sensor(self) -> Spec:
+        """What a device's sensor gives.
+
+        Raises:
+            ValueError: The node is no device.
+        """
+        if self.role is not Role.DEVICE:
+            raise ValueError(f"Expected a device, but got '{self.name}', which has no sensor.")
+        return self.inputs[0]
+
+    @property
+    def takes_bits(self) -> bool:
+        """Whether what reaches its first block is bits."""
+        keeps_bits = self.scheme is None or self.scheme.keeps_bits
+        return keeps_bits and all(spec.kind == "bits" for spec in self.inputs)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way from one node to another.
+
+    Attributes:
+        sender: Name of the sender.
+        receiver: Name of the receiver.
+        carries: What goes over it.
+        spec: How that travels.
+        level: It is used by the samples that reach this level.
+    """
+
+    sender: str
+    receiver: str
+    carries: Payload
+    spec: Spec
+    level: int
+
+    @property
+    def name(self) -> str:
+        """`sender -> receiver`."""
+        return f"{self.sender} -> {self.receiver}"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The nodes of one level above the devices.
+
+    Attributes:
+        name: `local`, `edge`, `edge_level_2`, ..., `cloud`, or as the topology says.
+        level: Its level.
+        nodes: Its nodes.
+    """
+
+    name: str
+    level: int
+    nodes: tuple[Node, ...]
+
+    @property
+    def exits(self) -> tuple[Exit, ...]:
+        """The exits of its nodes; several speak through the surest."""
+        return tuple(node.exit for node in self.nodes if node.exit is not None)
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Nodes and tiers in topological order; a topology makes one (`Topology.hierarchy`).
+
+    Attributes:
+        nodes: Devices, local aggregators, edges from the lowest level up, the cloud.
+        tiers: The levels above the devices that have a node.
+        classes: Number of classes.
+        adapters: The adapters, by receiver and sender; they are not among the nodes.
+    """
+
+    nodes: tuple[Node, ...]
+    tiers: tuple[Tier, ...]
+    classes: int
+    adapters: tuple[Node, ...] = ()
+
+    def __getitem__(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises:
+            ValueError: There is none.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            known = ", ".join(self._by_name)
+            raise ValueError(f"Expected a node out of {known}, but got {name!r}.") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __str__(self) -> str:
+        """A small tree, the cloud at the top; local aggregators stand below it."""
+        lines = self._tree(self.cloud, "", "")
+        lines += [
+            f"{node.name}  {_described(node)}: {', '.join(node.senders)}" for node in self.of(Role.LOCAL)
+        ]
+        return "\n".join(lines)
+
+    def of(self, role: Role) -> tuple[Node, ...]:
+        """The nodes of a role, in order."""
+        return tuple(node for node in self.nodes if node.role is role)
+
+    @functools.cached_property
+    def devices(self) -> tuple[Node, ...]:
+        """The devices, in the order of the model's inputs."""
+        return self.of(Role.DEVICE)
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """Names of the devices, the model's inputs."""
+        return tuple(node.name for node in self.devices)
+
+    @functools.cached_property
+    def receivers(self) -> tuple[Node, ...]:
+        """All nodes but the devices, in topological order."""
+        return tuple(node for node in self.nodes if node.role is not Role.DEVICE)
+
+    @functools.cached_property
+    def sections(self) -> tuple[Node, ...]:
+        """All that computes something, in topological order; adapters stand before their receiver."""
+        found: list[Node] = []
+        for node in self.nodes:
+            found += self.adapters_of(node.name)
+            if node.has_section:
+                found.append(node)
+        return tuple(found)
+
+    def adapters_of(self, receiver: str) -> tuple[Node, ...]:
+        """The adapters of a receiver, one for each of its senders, or none."""
+        return tuple(adapter for adapter in self.adapters if adapter.receiver == receiver)
+
+    @property
+    def cloud(self) -> Node:
+        """The cloud."""
+        return self.nodes[-1]
+
+    @functools.cached_property
+    def class_vector(self) -> Spec:
+        """A class vector on its way: 4 bytes a class, as in Eq. (1)."""
+        return Spec((self.classes,), "floats")
+
+    @functools.cached_property
+    def exits(self) -> tuple[Exit, ...]:
+        """All exits, lowest first: the model's outputs."""
+        return tuple(node.exit for node in self.nodes if node.exit is not None)
+
+    @functools.cached_property
+    def exit_tiers(self) -> tuple[Tier, ...]:
+        """The tiers at which a sample may stop, lowest first."""
+        return tuple(tier for tier in self.tiers if tier.exits)
+
+    @property
+    def exit_tier_names(self) -> tuple[str, ...]:
+        """Names of the tiers at which a sample may stop, lowest first."""
+        return tuple(tier.name for tier in self.exit_tiers)
+
+    @property
+    def early_tier_names(self) -> tuple[str, ...]:
+        """Names of the tiers that have a threshold: all at which a sample may stop but the last."""
+        return self.exit_tier_names[:-1]
+
+    @functools.cached_property
+    def local(self) -> Node | None:
+        """The local aggregator that serves all class vectors, in the coordinating process; else None."""
+        found = self.of(Role.LOCAL)
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def coordinator(self) -> str:
+        """The receiver of reports, as links name it: the only local aggregator, or `AGGREGATOR`."""
+        return AGGREGATOR if self.local is None else self.local.name
+
+    @functools.cached_property
+    def process_names(self) -> tuple[str, ...]:
+        """The processes of a deployment: devices, the aggregator, all other nodes."""
+        others = (node.name for node in self.receivers if node is not self.local)
+        return (*self.device_names, AGGREGATOR, *others)
+
+    def process_of(self, node: str) -> str:
+        """Name of the process that a node, or the receiver of a link, runs in."""
+        return AGGREGATOR if node == self.coordinator else node
+
+    @functools.cached_property
+    def uppers(self) -> tuple[Node, ...]:
+        """The nodes that the aggregator asks: all that are in processes of their own, but devices."""
+        return tuple(node for node in self.receivers if node is not self.local)
+
+    @functools.cached_property
+    def links(self) -> tuple[Link, ...]:
+        """All links: of each device, then the reports and feature maps of each node above."""
+        found: list[Link] = []
+        for node in self.nodes:
+            if node.aggregator is not None and node.class_vector is not None:
+                found.append(
+                    Link(node.name, node.aggregator, Payload.CLASS_VECTOR, node.class_vector, _LOCAL_LEVEL)
+                )
+            if node.exit is not None and self.reports(node):
+                found.append(
+                    Link(node.name, self.coordinator, Payload.REPORT, self.class_vector, node.level)
+                )
+            if node.receiver is not None and node.output is not None:
+                level = self[node.receiver].level
+                found.append(Link(node.name, node.receiver, Payload.FEATURES, node.output, level))
+        return tuple(found)
+
+    def reports(self, node: Node) -> bool:
+        """Whether a node tells the coordinator its class vector, because another one may be surer."""
+        return node.exit is not None and len(self.tier_of(node).exits) > 1
+
+    def tier_of(self, node: Node) -> Tier:
+        """The tier of a node above the devices."""
+        return next(tier for tier in self.tiers if tier.level == node.level)
+
+    def passes_on(self, node: Node) -> bool:
+        """Whether a node decides alone and asks its receiver by itself, without the coordinator."""
+        if node.role is not Role.EDGE or node.receiver is None or node.exit is None:
+            return False
+        above = self[node.receiver]
+        alone = all(len(self.tier_of(each).nodes) == 1 for each in (node, above))
+        return alone and above.senders == (node.name,)
+
+    def devices_below(self, name: str) -> tuple[int, ...]:
+        """Indices of the devices that a node hears, directly or over others; of a device its own."""
+        return self._below[name]
+
+    def to_svg(self) -> str:
+        """A drawing of nodes and links, devices at the bottom, as an SVG document."""
+        return _svg(self)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in (*self.nodes, *self.adapters)}
+
+    @functools.cached_property
+    def _below(self) -> dict[str, tuple[int, ...]]:
+        below = {name: (number,) for number, name in enumerate(self.device_names)}
+        for node in self.receivers:
+            heard = {device for sender in node.senders for device in below[sender]}
+            below[node.name] = tuple(sorted(heard))
+        return below
+
+    def _tree(self, node: Node, first: str, others: str) -> list[str]:
+        lines = [f"{first}{node.name}  {_described(node)}"]
+        for sender in node.senders:
+            is_last = sender == node.senders[-1]
+            branch, stem = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+            lines += self._tree(self[sender], others + branch, others + stem)
+        return lines
+
+
+_LOCAL_LEVEL = 1
+
+
+def convp_shape(shape: Sequence[int], filters: int) -> Shape:
+    """Shape of a feature map after a ConvP block, which halves each length, rounding up."""
+    return (*((length + 1) // 2 for length in shape[:-1]), filters)
+
+
+def _described(node: Node) -> str:
+    """What a node does, in a few words."""
+    parts = []
+    if node.exit is not None:
+        parts.append("exit")
+    if node.scheme is not None:
+        parts.append(f"{node.scheme.name} of {len(node.senders)}")
+    if node.role is Role.DEVICE:
+        parts.append(_spec_text(node.sensor))
+    parts += [str(block.size) for block in (*node.blocks, *node.hidden)]
+    sent = "" if node.output is None else f" -> {_spec_text(node.output)}, {node.output.size} bytes"
+    return ", ".join(parts) + sent
+
+
+def _spec_text(spec: Spec) -> str:
+    return f"{spec.kind} {'x'.join(map(str, spec.shape))}"
+
+
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 118, 44, 18, 58, 12
+_FILL = {Role.DEVICE: "#e8f1fb", Role.LOCAL: "#fdf3d8", Role.EDGE: "#e6f4e6", Role.CLOUD: "#f3e8f7"}
+_STROKE = {Payload.CLASS_VECTOR: "#b58900", Payload.FEATURES: "#2a6db0", Payload.REPORT: "#999999"}
+
+
+def _svg(hierarchy: Hierarchy) -> str:
+    levels: dict[int, list[str]] = {}
+    for node in hierarchy.nodes:
+        levels.setdefault(node.level, []).append(node.name)
+    if hierarchy.coordinator not in hierarchy and any(
+        link.receiver == hierarchy.coordinator for link in hierarchy.links
+    ):
+        levels.setdefault(_LOCAL_LEVEL, []).append(hierarchy.coordinator)
+    widest = max(map(len, levels.values()))
+    total = widest * _WIDTH + (widest - 1) * _GAP_X
+    place: dict[str, tuple[float, float]] = {}
+    for row, level in enumerate(sorted(levels, reverse=True)):
+        names = levels[level]
+        step = total / len(names)
+        for at, name in enumerate(names):
+            place[name] = (_MARGIN + step * (at + 0.5), _MARGIN + row * (_HEIGHT + _GAP_Y))
+    width = total + 2 * _MARGIN
+    height = len(levels) * _HEIGHT + (len(levels) - 1) * _GAP_Y + 2 * _MARGIN
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" font-family="sans-serif" font-size="11">',
+        "<title>Hierarchy of a distributed deep neural network</title>",
+    ]
+    for link in hierarchy.links:
+        (x1, y1), (x2, y2) = place[link.sender], place[link.receiver]
+        low, high = (y1, y2 + _HEIGHT) if y1 > y2 else (y1 + _HEIGHT, y2)
+        dashes = "none" if link.carries is Payload.FEATURES else "4 3"
+        parts.append(
+            f'<line x1="{x1:.1f}" y1="{low:.1f}" x2="{x2:.1f}" y2="{high:.1f}" '
+            f'stroke="{_STROKE[link.carries]}" stroke-width="1.5" stroke-dasharray="{dashes}">'
+            f"<title>{escape(link.name)}: {link.carries.value}, {link.spec.size} bytes</title></line>"
+        )
+    for name, (x, y) in place.items():
+        fill = _FILL[hierarchy[name].role] if name in hierarchy else _FILL[Role.LOCAL]
+        caption = _caption(hierarchy[name]) if name in hierarchy else "decides"
+        parts += [
+            f'<rect x="{x - _WIDTH / 2:.1f}" y="{y:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
+            f'fill="{fill}" stroke="#444"/>',
+            f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle" font-weight="bold">{escape(name)}</text>',
+            f'<text x="{x:.1f}" y="{y + 34:.1f}" text-anchor="middle" fill="#555">{escape(caption)}</text>',
+        ]
+    return "\n".join([*parts, "</svg>"])
+
+
+def _caption(node: Node) -> str:
+    if node.role is Role.DEVICE:
+        return _spec_text(node.sensor)
+    scheme = "" if node.scheme is None else node.scheme.name
+    return f"{scheme}, exit" if node.exit is not None else scheme

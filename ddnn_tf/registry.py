@@ -1,0 +1,103 @@
+"""Registries of parts that users add: aggregation schemes, data sets and export targets.
+
+A part is registered by the module that defines it. A module outside the package is found through a
+Python entry point, so the command line and every process of a cluster know its parts:
+
+    [options.entry_points]
+    ddnn_tf.plugins =
+        my_sensors = my_package.sensors
+
+The module is imported when a name is asked for that is not built in, or when all names are listed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Generic, TypeVar
+
+__all__ = ["GROUP", "Registry", "load_plugins"]
+
+GROUP = "ddnn_tf.plugins"
+"""Group of the entry points that name modules with parts to register."""
+
+_Part = TypeVar("_Part")
+
+
+class Registry(Generic[_Part]):
+    """Parts of one kind by name.
+
+    Args:
+        noun: What a part is called in error messages, e.g. `aggregation scheme`.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._parts: dict[str, _Part] = {}
+
+    def register(self, name: str, part: _Part) -> None:
+        """Adds a part; registering the same part again changes nothing.
+
+        Raises:
+            ValueError: Another part has that name.
+        """
+        known = self._parts.get(name, part)
+        if known != part:
+            raise ValueError(
+                f"Expected a new name for the {self._noun} of {_origin(part)}, but '{name}' is registered by "
+                f"{_origin(known)}: rename one of them."
+            )
+        self._parts[name] = part
+
+    def __getitem__(self, name: str) -> _Part:
+        """The part of that name.
+
+        Raises:
+            ValueError: No part of that name is registered.
+        """
+        if name not in self._parts:
+            load_plugins()
+        if name not in self._parts:
+            raise ValueError(
+                f"Expected the {self._noun} to be one of {', '.join(self._parts)}, but got {name!r}: correct "
+                f"its spelling, or install the package that registers it (entry point '{GROUP}')."
+            )
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """All names, built-in ones first."""
+        load_plugins()
+        return iter(self._parts)
+
+    @property
+    def registered(self) -> tuple[str, ...]:
+        """The names registered so far, without importing plug-ins: for help texts."""
+        return tuple(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts or name in tuple(self)
+
+
+@functools.cache
+def load_plugins() -> None:
+    """Imports the modules that installed packages name in the entry-point group `GROUP`, once.
+
+    Raises:
+        ImportError: A module cannot be imported; the message names its package.
+    """
+    for entry in metadata.entry_points(group=GROUP):
+        try:
+            entry.load()
+        except ImportError as error:
+            package = "?" if entry.dist is None else entry.dist.name
+            raise ImportError(f"The plug-in '{entry.value}' of package '{package}' fails: {error}.") from None
+
+
+def _origin(part: object) -> str:
+    """Where a part comes from, for error messages."""
+    for owner in (part, getattr(part, "load", None), type(part)):
+        module = getattr(owner, "__module__", None)
+        if module is not None and not module.startswith(("ddnn_tf.registry", "builtins")):
+            return str(module)
+    return repr(part)

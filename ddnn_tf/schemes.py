@@ -1,0 +1,123 @@
+"""Aggregation schemes as facts: how a node joins what its senders send.
+
+    MP   element-wise maximum
+    AP   element-wise average
+    CC   concatenation, and a linear layer back to the dimension of one input
+
+A scheme says whether bits stay bits, what stands in for an absent sender, and which Keras layer computes
+it. Exported sections take an input from every sender and no mask. An absent sender's input is replaced by
+what leaves the aggregate of the others as it is, so any engine serves any subset of the senders, and
+answers as the Keras layer does with these senders masked.
+
+A scheme of a user's own, in one file:
+
+    >>> ddnn_tf.register_scheme(  # doctest: +SKIP
+    ...     Scheme("GATED", False, absent_as_zero, "my_package.gated:GatedAggregation")
+    ... )
+
+Source: Teerapittayanon et al. 2017, Sections III-B and IV-G; the substitution is ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnn_tf.registry import Registry
+
+__all__ = ["SCHEMES", "Scheme", "StandIn", "complete", "register_scheme", "zero"]
+
+StandIn = Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float32]]
+"""The inputs that are present, `(samples, ...)` each, to the input that stands in for an absent one."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """An aggregation scheme.
+
+    Attributes:
+        name: Its name in a topology.
+        keeps_bits: Whether the aggregate of bits (-1 and +1) is bits.
+        stand_in: What stands in for an absent sender.
+        layer: The Keras layer, as `module:Class`, so that nothing imports TensorFlow before a network is
+            built. The layer takes a list of tensors `(batch, ...)` of one shape, and an optional `present`,
+            `(batch, inputs)` bool.
+    """
+
+    name: str
+    keeps_bits: bool
+    stand_in: StandIn
+    layer: str
+
+    def make_layer(self, **options: Any) -> Any:
+        """A new Keras layer; `options` are those of any Keras layer, e.g. `name`."""
+        module, _, name = self.layer.partition(":")
+        return getattr(importlib.import_module(module), name)(**options)
+
+    def complete(
+        self, senders: Sequence[str], given: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """The inputs of all senders, out of those that are present; see `complete`."""
+        return complete(self.stand_in, senders, given)
+
+
+def zero(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Zero, which adds nothing to a linear layer's sum."""
+    return np.zeros_like(present[0])
+
+
+def _copy(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """A copy of one that is present, which changes no maximum."""
+    return present[0]
+
+
+def _average(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The average of those present, which changes no average."""
+    return np.asarray(np.mean(present, axis=0, dtype=np.float32))
+
+
+def complete(
+    stand_in: StandIn, senders: Sequence[str], given: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[np.float32]]:
+    """The inputs of all senders, out of those that are present.
+
+    Args:
+        stand_in: What stands in for an absent sender.
+        senders: The names of all.
+        given: `(samples, ...)` float32 of those that are present, by name.
+
+    Returns:
+        `(samples, ...)` float32 for every sender.
+
+    Raises:
+        ValueError: No sender is present.
+    """
+    if not given:
+        raise ValueError(f"Expected an input of at least one of {', '.join(senders)}, but got none.")
+    if len(given) == len(senders):
+        return {name: given[name] for name in senders}
+    substitute = stand_in(list(given.values()))
+    return {name: given.get(name, substitute) for name in senders}
+
+
+SCHEMES: Registry[Scheme] = Registry("aggregation scheme")
+"""Every scheme by its name."""
+
+
+def register_scheme(scheme: Scheme) -> None:
+    """Makes a scheme known by its name, in topologies and on the command line.
+
+    Raises:
+        ValueError: Another scheme has that name.
+    """
+    SCHEMES.register(scheme.name, scheme)
+
+
+register_scheme(Scheme("MP", True, _copy, "ddnn_tf.aggregation:MaxAggregation"))
+register_scheme(Scheme("AP", False, _average, "ddnn_tf.aggregation:AverageAggregation"))
+register_scheme(Scheme("CC", False, zero, "ddnn_tf.aggregation:ConcatAggregation"))
