@@ -49,13 +49,50 @@ def test_errors_of_a_broken_tensorflow_still_reach_the_user() -> None:
     assert "ModuleNotFoundError" in result.stderr or "ImportError" in result.stderr
 
 
+TRAIN = (
+    "\nmodel = ddnn_tf.build(ddnn_tf.Topology.device_cloud())\n"
+    "model.compile('sgd', 'sparse_categorical_crossentropy')\n"
+    "model.fit(tf.zeros((2, 32, 32, 3)), {'local': tf.zeros(2), 'cloud': tf.zeros(2)}, verbose=0)\n"
+    "from tensorflow.keras import layers\n"
+    "print(tf.keras.Model.__module__, layers.Dense.__module__, tf.optimizers.Adam.__module__)"
+)
+
+
 @pytest.mark.slow
-def test_tensorflow_imported_before_with_keras_3_is_refused() -> None:
-    result = run("import tensorflow\nimport ddnn_tf")
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import ddnn_tf, larq\nimport tensorflow as tf",
+        "import tensorflow as tf\nimport ddnn_tf",
+        "from tensorflow import keras\nimport tensorflow as tf\nimport ddnn_tf",
+        # A program's own Keras 3 is no obstacle as long as `tf.keras` is not.
+        "import keras\nkeras.Sequential([keras.layers.Dense(1)])\nimport ddnn_tf\nimport tensorflow as tf",
+        "import os\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport larq, ddnn_tf\nimport tensorflow as tf",
+    ],
+)
+def test_a_network_is_trained_whatever_is_imported_first(imports: str) -> None:
+    result = run(imports + TRAIN)
+    assert result.returncode == 0, result.stderr
+    assert all(module.startswith("tf_keras.") for module in result.stdout.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "used",
+    [
+        "import tensorflow as tf\ntf.keras.layers.Dense(1)",
+        "import tensorflow as tf\ntf.optimizers.Adam()",
+        "from tensorflow.keras import layers",
+        # Larq itself fails with Keras 3; in a notebook the next cell goes on.
+        "try:\n    import larq\nexcept AttributeError:\n    pass",
+    ],
+)
+def test_tf_keras_used_before_with_keras_3_is_refused(used: str) -> None:
+    result = run(f"{used}\nimport ddnn_tf")
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: TensorFlow was imported before `ddnn_tf`")
-    assert "import `ddnn_tf` before `tensorflow`" in last
+    assert last.startswith("ImportError: TensorFlow runs with Keras 3 already")
+    assert "import `ddnn_tf` before `tf.keras` is used and before `larq` is imported" in last
 
 
 def test_public_names_resolve() -> None:
