@@ -1,6 +1,6 @@
 """A trained and exported DDNN on disk: one directory, or the same as one `.zip` file.
 
-    manifest.json           version, and size and SHA-256 of every other file
+    manifest.json           version, fingerprint, and size and SHA-256 of every other file
     topology.yaml           the hierarchy
     run.json                data set and digest of its samples
     thresholds.json         T by tier
@@ -9,8 +9,15 @@
     verification.json       how each artefact compares with the network
     <section>/<file>        the artefacts
 
-Reading checks the hash of every file before it is used, takes no path that leaves the bundle, and
-neither unpickles nor runs anything: an artefact is bytes until an engine is asked to run it.
+`read_bundle` reads everything. `open_bundle` reads what every process needs, and each further file when it is
+asked for, so that a device reads its own section and nothing of the cloud's:
+
+    >>> reader = open_bundle("runs/scenes.zip")  # doctest: +SKIP
+    >>> reader.artefact("device_0", "tflite").size  # doctest: +SKIP
+    3256
+
+Both check the hash of a file before they use it, take no path that leaves the bundle, and neither unpickle
+nor run anything: an artefact is bytes until an engine is asked to run it.
 """
 
 from __future__ import annotations
@@ -23,25 +30,55 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 
 import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.documents import atomic_write
-from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.documents import Strict, atomic_write, one_sentence
 from ddnn_tf.topology import Topology
 
-__all__ = ["Bundle", "read_bundle", "write_bundle"]
+__all__ = ["Artefact", "Bundle", "BundleReader", "open_bundle", "read_bundle", "write_bundle"]
 
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = "manifest.json"
-_LIMIT = 1 << 30
+_TOPOLOGY, _RUN, _THRESHOLDS = "topology.yaml", "run.json", "thresholds.json"
+_METRICS, _VERIFICATION, _WEIGHTS = "metrics.json", "verification.json", "weights.npz"
+# No file of a real bundle comes near it, and a machine survives reading it.
+_LARGEST_FILE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One section, converted by an export target.
+
+    Attributes:
+        section: Name of the section.
+        target: Name of the target.
+        files: Content by file name; the first is the one that the engine loads.
+        details: What there is to know: operators, arena size, binary layers.
+    """
+
+    section: str
+    target: str
+    files: Mapping[str, bytes]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        """The file that the engine loads."""
+        return next(iter(self.files.values()))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file that the engine loads."""
+        return len(self.content)
 
 
 @dataclass(frozen=True)
@@ -68,6 +105,14 @@ class Bundle:
     artefacts: Sequence[Artefact]
     verification: Sequence[Mapping[str, Any]]
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of hierarchy and weights: processes of different networks do not talk."""
+        content = hashlib.sha256(self.topology.to_yaml().encode())
+        for array in self.weights:
+            content.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+        return content.hexdigest()
+
     def load_data(self) -> MultiViewDataset:
         """The data that the network was trained on.
 
@@ -75,9 +120,146 @@ class Bundle:
             FileNotFoundError: Their files are not there.
             ValueError: There are others in their place.
         """
-        data = self.source.load()
-        data.check_digest(self.data_sha256)
-        return data
+        return _load_data(self.source, self.data_sha256)
+
+
+class BundleReader:
+    """A bundle of which each file is read, and its hash checked, when it is asked for.
+
+    Args:
+        path: The bundle, directory or zip file.
+
+    Attributes:
+        topology: The hierarchy.
+        thresholds: T by tier.
+        source: The data that the network was trained on.
+        data_sha256: Digest of those data.
+        fingerprint: SHA-256 of hierarchy and weights: processes of different networks do not talk.
+
+    Raises:
+        FileNotFoundError: There is no bundle, or a file of it is missing.
+        ValueError: A file was changed or is damaged, a path leaves the bundle, or it is of another version of
+            the format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._place = Path(path)
+        if not self._place.exists():
+            raise FileNotFoundError(f"There is no bundle '{path}': make one with `ddnn export`.")
+        self._manifest = _checked_manifest(self._place, _fetch(self._place, _MANIFEST, _LARGEST_FILE))
+        self.fingerprint: str = self._manifest.fingerprint
+        topology, run, thresholds = self._read(_TOPOLOGY), self._document(_RUN), self._document(_THRESHOLDS)
+        with self._blaming():
+            self.topology = Topology.from_yaml(topology.decode())
+            self.source = DataSource(**run["data"])
+            self.data_sha256 = str(run["data_sha256"])
+            self.thresholds = {tier: float(value) for tier, value in thresholds.items()}
+
+    @property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """The targets for which the bundle has an artefact, by section."""
+        names: dict[str, tuple[str, ...]] = {}
+        for listed in self._manifest.artefacts:
+            names[listed.section] = (*names.get(listed.section, ()), listed.target)
+        return names
+
+    def artefact(self, section: str, target: str) -> Artefact:
+        """The artefact of a section for a target; no other section's files are read.
+
+        Raises:
+            FileNotFoundError: A file of it is missing.
+            ValueError: The bundle has none, or a file of it was changed.
+        """
+        for listed in self._manifest.artefacts:
+            if (listed.section, listed.target) == (section, target):
+                return self._artefact(listed)
+        raise ValueError(
+            f"The bundle '{self._place}' holds no '{section}' for '{target}', only for "
+            f"{', '.join(self.targets.get(section, ())) or 'no target'}: export it with --target {target}."
+        )
+
+    def weights(self) -> list[NDArray[Any]]:
+        """The weights, in the order of `build(topology).get_weights()`.
+
+        Raises:
+            FileNotFoundError: Their file is missing.
+            ValueError: It was changed or is damaged.
+        """
+        content = self._read(_WEIGHTS)
+        with self._blaming(), np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return [archive[f"weight_{number}"] for number in range(len(archive.files))]
+
+    def load_data(self) -> MultiViewDataset:
+        """The data that the network was trained on.
+
+        Raises:
+            FileNotFoundError: Their files are not there.
+            ValueError: There are others in their place.
+        """
+        return _load_data(self.source, self.data_sha256)
+
+    def read_all(self) -> Bundle:
+        """Everything that the bundle holds; raises as `read_bundle`."""
+        for name in self._manifest.files:
+            self._read(name)
+        bundle = Bundle(
+            source=self.source,
+            data_sha256=self.data_sha256,
+            topology=self.topology,
+            thresholds=self.thresholds,
+            metrics=self._document(_METRICS),
+            weights=self.weights(),
+            artefacts=[self._artefact(listed) for listed in self._manifest.artefacts],
+            verification=self._document(_VERIFICATION),
+        )
+        if bundle.fingerprint != self.fingerprint:
+            raise ValueError(
+                f"'{self._place}': its fingerprint is not that of its hierarchy and weights: export it anew."
+            )
+        return bundle
+
+    def _artefact(self, listed: _ListedArtefact) -> Artefact:
+        files = {name: self._read(f"{listed.section}/{name}") for name in listed.files}
+        return Artefact(listed.section, listed.target, files, listed.details)
+
+    def _document(self, name: str) -> Any:
+        return _json(self._place, name, self._read(name))
+
+    def _read(self, name: str) -> bytes:
+        """A file of the bundle, after its size and hash were checked."""
+        listed = self._manifest.files.get(name)
+        if listed is None:
+            raise ValueError(f"'{self._place}' is damaged: its manifest does not list '{name}'.")
+        content = _fetch(self._place, name, listed.bytes)
+        if len(content) != listed.bytes or hashlib.sha256(content).hexdigest() != listed.sha256:
+            raise ValueError(
+                f"'{self._place}': the file '{name}' is not the one that was exported (hash differs)."
+            )
+        return content
+
+    @contextlib.contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Turns what goes wrong with unfit content into one sentence about the bundle."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"'{self._place}' is damaged: {type(error).__name__}: {error}.") from None
+
+
+def open_bundle(path: str | Path) -> BundleReader:
+    """Opens a bundle, directory or zip file, and reads what every process needs; raises as `BundleReader`."""
+    return BundleReader(path)
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Reads everything in a bundle, directory or zip file.
+
+    Raises:
+        FileNotFoundError: There is none, or a file of it is missing.
+        ValueError: A file was changed or is damaged, a path leaves the bundle, or it is of another version of
+            the format.
+    """
+    return BundleReader(path).read_all()
 
 
 def write_bundle(bundle: Bundle, path: str | Path) -> None:
@@ -110,156 +292,117 @@ def write_bundle(bundle: Bundle, path: str | Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def read_bundle(path: str | Path) -> Bundle:
-    """Reads a bundle, directory or zip file.
+class _ListedFile(Strict):
+    bytes: Annotated[int, Field(ge=0, le=_LARGEST_FILE)]
+    sha256: str
 
-    Raises:
-        FileNotFoundError: There is none, or a file of it is missing.
-        ValueError: A file was changed or is damaged, a path leaves the bundle, or it is of another
-            version of the format.
-    """
-    place = Path(path)
-    if not place.exists():
-        raise FileNotFoundError(f"There is no bundle '{place}': make one with `ddnn export`.")
-    with contextlib.ExitStack() as stack:
-        if place.is_dir():
-            fetch = _from_directory(place)
-        else:
-            try:
-                fetch = _from_zip(place, stack.enter_context(zipfile.ZipFile(place)))
-            except zipfile.BadZipFile:
-                raise ValueError(f"'{place}' is neither a bundle directory nor a zip file.") from None
-        manifest = _json(place, _MANIFEST, fetch(_MANIFEST, _LIMIT))
-        files = _verified(place, manifest, fetch)
-    with _blaming(place):
-        return _bundle(manifest, files)
+
+class _ListedArtefact(Strict):
+    section: str
+    target: str
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    details: dict[str, Any]
+
+
+class _Manifest(Strict):
+    format: int
+    version: str
+    fingerprint: str
+    artefacts: tuple[_ListedArtefact, ...]
+    files: dict[str, _ListedFile]
 
 
 def _files(bundle: Bundle) -> dict[str, bytes]:
     """Every file by its path in the bundle, the manifest first."""
     weights = io.BytesIO()
-    np.savez(weights, **{f"weight_{at}": array for at, array in enumerate(bundle.weights)})
+    np.savez(weights, **{f"weight_{number}": array for number, array in enumerate(bundle.weights)})
     source = {"data": bundle.source.model_dump(), "data_sha256": bundle.data_sha256}
     files = {
-        "topology.yaml": bundle.topology.to_yaml().encode(),
-        "run.json": _dumped(source),
-        "thresholds.json": _dumped(dict(bundle.thresholds)),
-        "metrics.json": _dumped(dict(bundle.metrics)),
-        "verification.json": _dumped(list(bundle.verification)),
-        "weights.npz": weights.getvalue(),
+        _TOPOLOGY: bundle.topology.to_yaml().encode(),
+        _RUN: _dumped(source),
+        _THRESHOLDS: _dumped(dict(bundle.thresholds)),
+        _METRICS: _dumped(dict(bundle.metrics)),
+        _VERIFICATION: _dumped(list(bundle.verification)),
+        _WEIGHTS: weights.getvalue(),
     }
-    listed = []
     for artefact in bundle.artefacts:
         files |= {f"{artefact.section}/{name}": content for name, content in artefact.files.items()}
-        listed.append(
-            {
-                "section": artefact.section,
-                "target": artefact.target,
-                "files": list(artefact.files),
-                "details": dict(artefact.details),
-            }
-        )
-    manifest = {
-        "format": _FORMAT,
-        "version": ddnn_tf.__version__,
-        "artefacts": listed,
-        "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest = _Manifest(
+        format=_FORMAT,
+        version=ddnn_tf.__version__,
+        fingerprint=bundle.fingerprint,
+        artefacts=tuple(
+            _ListedArtefact(
+                section=artefact.section,
+                target=artefact.target,
+                files=tuple(artefact.files),
+                details=dict(artefact.details),
+            )
+            for artefact in bundle.artefacts
+        ),
+        files={
+            name: _ListedFile(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
             for name, content in files.items()
         },
-    }
-    return {_MANIFEST: _dumped(manifest), **files}
-
-
-def _verified(place: Path, manifest: Any, fetch: Callable[[str, int], bytes]) -> dict[str, bytes]:
-    """Content of every file in the manifest, after its path, size and hash were checked."""
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ValueError(
-            f"'{place}' is of bundle format {found!r}, this version of ddnn_tf reads {_FORMAT}: export it "
-            "anew."
-        )
-    listed = manifest.get("files")
-    if not isinstance(listed, dict) or not isinstance(manifest.get("artefacts"), list):
-        raise ValueError(f"'{place}' is damaged: its manifest lists no files.")
-    files = {}
-    for name, entry in listed.items():
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
-            raise ValueError(f"'{place}': the manifest names '{name}', which leaves the bundle.")
-        if not isinstance(entry, dict) or not isinstance(entry.get("bytes"), int):
-            raise ValueError(f"'{place}' is damaged: its manifest does not tell the size of '{name}'.")
-        content = fetch(name, entry["bytes"])
-        if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-            raise ValueError(f"'{place}': the file '{name}' is not the one that was exported (hash differs).")
-        files[name] = content
-    return files
-
-
-def _bundle(manifest: Any, files: Mapping[str, bytes]) -> Bundle:
-    def document(name: str) -> Any:
-        return json.loads(files[name])
-
-    run = document("run.json")
-    with np.load(io.BytesIO(files["weights.npz"]), allow_pickle=False) as archive:
-        weights = [archive[f"weight_{at}"] for at in range(len(archive.files))]
-    artefacts = [
-        Artefact(
-            entry["section"],
-            entry["target"],
-            {name: files[f"{entry['section']}/{name}"] for name in entry["files"]},
-            entry["details"],
-        )
-        for entry in manifest["artefacts"]
-    ]
-    return Bundle(
-        source=DataSource(**run["data"]),
-        data_sha256=str(run["data_sha256"]),
-        topology=Topology.from_yaml(files["topology.yaml"].decode()),
-        thresholds={tier: float(value) for tier, value in document("thresholds.json").items()},
-        metrics=document("metrics.json"),
-        weights=weights,
-        artefacts=artefacts,
-        verification=document("verification.json"),
     )
+    return {_MANIFEST: _dumped(manifest.model_dump(mode="json")), **files}
 
 
-def _from_directory(place: Path) -> Callable[[str, int], bytes]:
-    root = place.resolve()
+def _checked_manifest(place: Path, content: bytes) -> _Manifest:
+    fields = _json(place, _MANIFEST, content)
+    number = fields.get("format") if isinstance(fields, dict) else None
+    if number != _FORMAT:
+        raise ValueError(
+            f"'{place}' has bundle format {number!r}, but this version of ddnn_tf reads {_FORMAT}: train the "
+            "network anew with `ddnn train`, and export it anew with `ddnn export`."
+        )
+    try:
+        manifest = _Manifest(**fields)
+    except ValidationError as error:
+        raise ValueError(f"'{place}' is damaged: {one_sentence(error, 'manifest')}") from None
+    for name in manifest.files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+            raise ValueError(f"'{place}': the manifest names '{name}', which leaves the bundle.")
+    return manifest
 
-    def fetch(name: str, size: int) -> bytes:
-        file = (place / name).resolve()
-        if root not in file.parents:
-            raise ValueError(f"'{place}': '{name}' leaves the bundle.")
-        if not file.is_file():
-            raise FileNotFoundError(f"'{place}' lacks '{name}': it is no bundle, or a damaged one.")
-        with open(file, "rb") as stream:
-            return stream.read(size + 1)
 
-    return fetch
+def _fetch(place: Path, name: str, size: int) -> bytes:
+    """The first `size` bytes of a file and one more: a zip may unfold to any size."""
+    read = _from_directory if place.is_dir() else _from_zip
+    try:
+        return read(place, name, size + 1)
+    except (FileNotFoundError, KeyError):
+        raise FileNotFoundError(f"'{place}' lacks '{name}': it is no bundle, or a damaged one.") from None
 
 
-def _from_zip(place: Path, archive: zipfile.ZipFile) -> Callable[[str, int], bytes]:
-    def fetch(name: str, size: int) -> bytes:
+def _from_directory(place: Path, name: str, size: int) -> bytes:
+    file = (place / name).resolve()
+    if place.resolve() not in file.parents:
+        raise ValueError(f"'{place}': '{name}' leaves the bundle.")
+    if not file.is_file():
+        raise FileNotFoundError(file)
+    with open(file, "rb") as stream:
+        return stream.read(size)
+
+
+def _from_zip(place: Path, name: str, size: int) -> bytes:
+    try:
+        archive = zipfile.ZipFile(place)
+    except zipfile.BadZipFile:
+        raise ValueError(f"'{place}' is neither a bundle directory nor a zip file.") from None
+    with archive:
         try:
             with archive.open(name) as stream:
-                # One byte more than promised at the most: a zip may unfold to any size.
-                return stream.read(size + 1)
-        except KeyError:
-            raise FileNotFoundError(f"'{place}' lacks '{name}': it is no bundle, or a damaged one.") from None
+                return stream.read(size)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
             raise ValueError(f"'{place}' is damaged at '{name}': {error}.") from None
 
-    return fetch
 
-
-@contextlib.contextmanager
-def _blaming(place: Path) -> Any:
-    """Turns what goes wrong with unfit content into one sentence about the bundle."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"'{place}' is damaged: {type(error).__name__}: {error}.") from None
+def _load_data(source: DataSource, digest: str) -> MultiViewDataset:
+    data = source.load()
+    data.check_digest(digest)
+    return data
 
 
 def _json(place: Path, name: str, content: bytes) -> Any:

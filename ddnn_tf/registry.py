@@ -13,11 +13,13 @@ The module is imported when a name is asked for that is not built in, or when al
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Generic, TypeVar
 
-__all__ = ["GROUP", "Registry", "load_plugins"]
+__all__ = ["GROUP", "Registry", "choose", "load_plugins"]
 
 GROUP = "ddnn_tf.plugins"
 """Group of the entry points that name modules with parts to register."""
@@ -30,10 +32,13 @@ class Registry(Generic[_Part]):
 
     Args:
         noun: What a part is called in error messages, e.g. `aggregation scheme`.
+        package: The package whose modules register the built-in parts; they are imported when a name is
+            first asked for. None: the module of the registry imports them itself.
     """
 
-    def __init__(self, noun: str) -> None:
+    def __init__(self, noun: str, package: str | None = None) -> None:
         self._noun = noun
+        self._package = package
         self._parts: dict[str, _Part] = {}
 
     def register(self, name: str, part: _Part) -> None:
@@ -57,6 +62,8 @@ class Registry(Generic[_Part]):
             ValueError: No part of that name is registered.
         """
         if name not in self._parts:
+            self._load_built_in()
+        if name not in self._parts:
             load_plugins()
         if name not in self._parts:
             raise ValueError(
@@ -67,16 +74,48 @@ class Registry(Generic[_Part]):
 
     def __iter__(self) -> Iterator[str]:
         """All names, built-in ones first."""
+        self._load_built_in()
         load_plugins()
         return iter(self._parts)
 
     @property
     def registered(self) -> tuple[str, ...]:
         """The names registered so far, without importing plug-ins: for help texts."""
+        self._load_built_in()
         return tuple(self._parts)
 
     def __contains__(self, name: object) -> bool:
         return name in self._parts or name in tuple(self)
+
+    def _load_built_in(self) -> None:
+        """Imports the modules of the package, which register the built-in parts."""
+        if self._package is None:
+            return
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+
+
+def choose(kind: str, asked: Sequence[str] | None, known: Iterable[str]) -> list[str]:
+    """The names asked for, in the order of those known.
+
+    Args:
+        kind: What they name, for error messages, e.g. `target`.
+        asked: The names; None: all.
+        known: All names.
+
+    Raises:
+        ValueError: An unknown name, or none.
+    """
+    names = list(known)
+    if asked is None:
+        return names
+    for name in asked:
+        if name not in names:
+            raise ValueError(f"Expected a {kind} out of {', '.join(names)}, but got {name!r}.")
+    if not asked:
+        raise ValueError(f"Expected at least one {kind} out of {', '.join(names)}, but got none.")
+    return [name for name in names if name in asked]
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +12,7 @@ from ddnn_tf.bundle import Bundle, write_bundle
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.evaluation.accuracy import tier_probabilities
 from ddnn_tf.exits import StagedResult, normalized_entropy, staged_inference
-from ddnn_tf.export.c.target import C
-from ddnn_tf.export.litert import Tflite
+from ddnn_tf.export import TARGETS
 from ddnn_tf.network import build, with_presence
 from ddnn_tf.sections import cut
 from ddnn_tf.topology import Topology
@@ -43,8 +41,7 @@ class RandomNetwork:
         self.samples = len(data.split["test"])
         self.thresholds = self._thresholds()
         sections = cut(self.model, topology)
-        targets: list[Any] = [Tflite()]
-        artefacts = [target.convert(one, {}) for target in targets for one in sections.values()]
+        artefacts = [TARGETS["tflite"].convert(section, {}) for section in sections.values()]
         self.sections = sections
         self.bundle = Bundle(
             source, data.digest(), topology, self.thresholds, {}, self.model.get_weights(), artefacts, []
@@ -54,7 +51,7 @@ class RandomNetwork:
         """The bundle with C for some devices."""
         artefacts = list(self.bundle.artefacts)
         for name in devices:
-            artefacts.append(C().convert(self.sections[name], {name: self.views[name][:2]}))
+            artefacts.append(TARGETS["c"].convert(self.sections[name], {name: self.views[name][:2]}))
         return Bundle(
             self.bundle.source, self.bundle.data_sha256, self.topology, self.thresholds, {},
             self.bundle.weights, artefacts, [],

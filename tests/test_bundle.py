@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ddnn_tf.bundle import Bundle, read_bundle, write_bundle
+from ddnn_tf.bundle import Artefact, Bundle, open_bundle, read_bundle, write_bundle
 from ddnn_tf.datasets import DataSource
-from ddnn_tf.export.artefact import Artefact
 from ddnn_tf.topology import Topology
+
+EMPTY = {"format": 2, "version": "0", "fingerprint": "", "artefacts": []}
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def store(place: Path, files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("form", ["bundle", "bundle.zip"])
 def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, name: str, form: str) -> None:
     (tmp_path / "secret").write_text("mine")
-    manifest = {"format": 1, "artefacts": [], "files": {name: {"bytes": 4, "sha256": ""}}}
+    manifest = {**EMPTY, "files": {name: {"bytes": 4, "sha256": ""}}}
     store(tmp_path / form, {"manifest.json": json.dumps(manifest).encode()})
     with pytest.raises(ValueError, match="leaves the bundle"):
         read_bundle(tmp_path / form)
@@ -84,9 +88,9 @@ def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, name: str, form
 
 def test_a_link_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
-    manifest = {"format": 1, "artefacts": [], "files": {"run.json": {"bytes": 4, "sha256": ""}}}
+    manifest = {**EMPTY, "files": {"topology.yaml": {"bytes": 4, "sha256": ""}}}
     store(tmp_path / "bundle", {"manifest.json": json.dumps(manifest).encode()})
-    (tmp_path / "bundle" / "run.json").symlink_to(tmp_path / "secret")
+    (tmp_path / "bundle" / "topology.yaml").symlink_to(tmp_path / "secret")
     with pytest.raises(ValueError, match="leaves the bundle"):
         read_bundle(tmp_path / "bundle")
 
@@ -94,11 +98,17 @@ def test_a_link_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 9}, "bundle format 9, this version"),
-        ({"files": []}, "lists no files"),
-        ({"files": {"run.json": {}}}, "size of 'run.json'"),
-        ({"files": {"other.json": {"bytes": 1, "sha256": ""}}}, "lacks 'other.json'"),
-        ({"artefacts": [{"section": "device_0"}]}, "is damaged"),
+        ({"format": 9}, "bundle format 9, but this version"),
+        ({"format": 1}, "bundle format 1, but .* train the network anew .* and export it anew"),
+        ({"files": []}, r"is damaged: The manifest's field 'files' is \[\]"),
+        ({"files": {"run.json": {"sha256": ""}}}, r"lacks the field 'files\.run\.json\.bytes'"),
+        (
+            {"files": {"run.json": {"bytes": 1 << 31, "sha256": ""}}},
+            r"'files\.run\.json\.bytes' is 2147483648",
+        ),
+        ({"files": {}}, r"does not list 'topology\.yaml'"),
+        ({"artefacts": [{"section": "device_0"}]}, r"is damaged: .*'artefacts\.0\.target'"),
+        ({"fingerprint": "ab"}, "its fingerprint is not that of its hierarchy and weights"),
     ],
 )
 def test_a_damaged_manifest_is_one_sentence(
@@ -107,8 +117,92 @@ def test_a_damaged_manifest_is_one_sentence(
     write_bundle(bundle, tmp_path / "bundle")
     file = tmp_path / "bundle" / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises(ValueError, match=message):
         read_bundle(tmp_path / "bundle")
+
+
+def test_a_missing_file_is_named(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(bundle, tmp_path / "bundle")
+    (tmp_path / "bundle" / "metrics.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks 'metrics\.json'"):
+        read_bundle(tmp_path / "bundle")
+
+
+def test_a_file_that_is_listed_but_of_no_use_is_checked_too(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(bundle, tmp_path / "bundle")
+    file = tmp_path / "bundle" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["files"]["other.json"] = {"bytes": 1, "sha256": ""}
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(FileNotFoundError, match=r"lacks 'other\.json'"):
+        read_bundle(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.zip"])
+def test_a_process_reads_what_it_asks_for(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    write_bundle(bundle, tmp_path / name)
+    reader = open_bundle(tmp_path / name)
+    for field in ("source", "data_sha256", "topology", "thresholds", "fingerprint"):
+        assert getattr(reader, field) == getattr(bundle, field), field
+    assert reader.targets == {"device_0": ("tflite",), "cloud": ("savedmodel",)}
+    assert [reader.artefact(each.section, each.target) for each in bundle.artefacts] == bundle.artefacts
+    assert all(map(np.array_equal, reader.weights(), bundle.weights))
+    with pytest.raises(ValueError, match=r"no 'device_0' for 'c', only for tflite: .*--target c"):
+        reader.artefact("device_0", "c")
+    with pytest.raises(ValueError, match=r"no 'edge_0' for 'tflite', only for no target"):
+        reader.artefact("edge_0", "tflite")
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_a_process_does_not_touch_the_files_of_others(bundle: Bundle, tmp_path: Path, damage: str) -> None:
+    place = tmp_path / "bundle"
+    write_bundle(bundle, place)
+    for name in ("cloud/savedmodel/saved_model.pb", "weights.npz", "metrics.json", "verification.json"):
+        if damage == "missing":
+            (place / name).unlink()
+        else:
+            (place / name).write_bytes(b"other")
+    reader = open_bundle(place)
+    assert reader.artefact("device_0", "tflite") == bundle.artefacts[0]
+    for read in (lambda: reader.artefact("cloud", "savedmodel"), reader.weights, lambda: read_bundle(place)):
+        with pytest.raises((ValueError, FileNotFoundError), match=r"hash differs|lacks"):
+            read()
+
+
+def test_an_artefact_is_checked_when_it_is_read(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(bundle, tmp_path / "bundle")
+    reader = open_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle" / "device_0" / "tflite.tflite").write_bytes(b"TFL4" * 9)
+    with pytest.raises(ValueError, match=r"'device_0/tflite\.tflite' is not the one .* \(hash differs\)"):
+        reader.artefact("device_0", "tflite")
+
+
+def test_networks_of_other_weights_or_hierarchies_have_other_fingerprints(bundle: Bundle) -> None:
+    fingerprints = {
+        each.fingerprint
+        for each in (
+            bundle,
+            replace(bundle, weights=[bundle.weights[0] + 1, bundle.weights[1]]),
+            replace(bundle, weights=[bundle.weights[0].reshape(3, 2), bundle.weights[1]]),
+            replace(bundle, topology=Topology.devices_cloud()),
+        )
+    }
+    assert len(fingerprints) == 4
+    assert replace(bundle, metrics={}).fingerprint == bundle.fingerprint
+
+
+def test_a_bundle_is_read_without_tensorflow_and_converters(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(bundle, tmp_path / "bundle")
+    program = f"""
+import sys
+from ddnn_tf.bundle import open_bundle
+import ddnn_tf.export
+open_bundle({str(tmp_path / "bundle")!r}).artefact("device_0", "tflite")
+heavy = ("tensorflow", "larq", "larq_compute_engine", "tflite_micro", "ai_edge_litert")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path) -> None:

@@ -1,4 +1,11 @@
 """Sections of a trained network as artefacts that other engines run, each checked against Keras.
 
-Nothing is imported here: a device that runs an artefact needs neither TensorFlow nor a converter.
+    >>> TARGETS.registered
+    ('c', 'c-fixed', 'lce', 'micro', 'micro-int16', 'micro-int8', 'savedmodel', 'tflite', 'tflite-int8')
+
+Neither TensorFlow nor a converter is imported here: a device that runs an artefact needs neither.
 """
+
+from ddnn_tf.export.targets import TARGETS, register_target
+
+__all__ = ["TARGETS", "register_target"]

@@ -1,8 +1,6 @@
-"""TFLite artefacts, run on the LiteRT interpreter: float32, and full-integer int8.
+"""What the targets of the TFLite family share: the converter, the LiteRT interpreter, and their numbers.
 
-Float sections are the Keras section as it is. Integer ones are made of its saturating form
-(`saturating`), calibrated with training samples; inputs and outputs of the file are integers too, and
-the runner scales them, so that it takes and gives the same numbers as every other engine.
+TensorFlow is imported when something is converted; the interpreter and its numbers need none.
 """
 
 from __future__ import annotations
@@ -17,61 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.specs import HIGHEST_CODE
 
 if TYPE_CHECKING:
-    from ddnn_tf.sections import Arrays, Runner, Section
+    from ddnn_tf.sections import Arrays, Section
 
-__all__ = ["Tflite", "convert", "interpreter", "operators", "quiet", "saved"]
+__all__ = ["convert", "interpreter", "operators", "quantized", "quiet", "real", "saved"]
 
 _CALIBRATION_SAMPLES = 200
-_HIGHEST_PIXEL = 255
-
-
-class Tflite:
-    """TFLite for any section.
-
-    Args:
-        precision: `float32` or `int8`.
-    """
-
-    extra = "tflite"
-    sections = "any section"
-
-    def __init__(self, precision: str = "float32") -> None:
-        self.precision = precision
-        self.name = "tflite" if precision == "float32" else f"tflite-{precision}"
-
-    def takes(self, section: Section) -> bool:
-        """Every section."""
-        return True
-
-    def convert(self, section: Section, samples: Arrays) -> Artefact:
-        """As `Target.convert`."""
-        content = convert(section, self.precision, samples)
-        details = {"operators": operators(content), "has_bits": section.has_bits}
-        return Artefact(section.name, self.name, {f"{self.name}.tflite": content}, details)
-
-    def runner(self, artefact: Artefact) -> Runner:
-        """As `Target.runner`; one thread, one sample at a time."""
-        signature = interpreter(artefact.content).get_signature_runner()
-        into, out = signature.get_input_details(), signature.get_output_details()
-
-        def run(inputs: Arrays) -> Arrays:
-            given = {name: quantized(np.asarray(inputs[name]), detail) for name, detail in into.items()}
-            count = len(next(iter(given.values())))
-            found: dict[str, list[NDArray[Any]]] = {name: [] for name in out}
-            for at in range(count):
-                for name, value in signature(
-                    **{key: array[at : at + 1] for key, array in given.items()}
-                ).items():
-                    found[name].append(value)
-            return {
-                name: real(np.concatenate(values), out[name], name, artefact)
-                for name, values in found.items()
-            }
-
-        return run
 
 
 def interpreter(content: bytes, threads: int = 1) -> Any:
@@ -199,12 +150,19 @@ def quantized(values: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
     return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(kind)
 
 
-def real(values: NDArray[Any], detail: Mapping[str, Any], name: str, artefact: Artefact) -> NDArray[Any]:
-    """Numbers of a file's output as the section gives them; bits as -1 and +1."""
+def real(values: NDArray[Any], detail: Mapping[str, Any], name: str, has_bits: bool) -> NDArray[Any]:
+    """Numbers of a file's output as the section gives them; bits as -1 and +1.
+
+    Args:
+        values: `(samples, ...)` of the file's type.
+        detail: The tensor's type and quantization.
+        name: Name of the output.
+        has_bits: Whether the section's feature map is bits.
+    """
     if np.dtype(detail["dtype"]).kind != "f":
         scale, zero = detail["quantization"]
         values = ((values.astype(np.float32) - zero) * scale).astype(np.float32)
-    if name == "features" and artefact.details["has_bits"]:
+    if name == "features" and has_bits:
         return np.where(values > 0, 1, -1).astype(np.float32)
     return values
 
@@ -224,10 +182,10 @@ def quiet() -> Iterator[None]:
 
 
 def _calibration(section: Section, samples: Arrays) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Training samples one by one; for a device also black and white, so that a pixel is one step."""
+    """Training samples one by one; of sensors also the extreme codes, so that a code is one step."""
     count = min(_CALIBRATION_SAMPLES, *(len(array) for array in samples.values()))
     for at in range(count):
         yield {name: np.asarray(samples[name][at : at + 1], np.float32) for name in section.inputs}
-    if section.tier == "device":
-        for pixel in (0, _HIGHEST_PIXEL):
-            yield {name: np.full_like(samples[name][:1], pixel, np.float32) for name in section.inputs}
+    if all(spec.kind == "bytes" for spec in section.node.inputs):
+        for code in (0, HIGHEST_CODE):
+            yield {name: np.full_like(samples[name][:1], code, np.float32) for name in section.inputs}

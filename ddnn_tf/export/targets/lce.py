@@ -15,13 +15,16 @@ them there with LCE's own `lce_benchmark_model --graph=FILE`.
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.bundle import Artefact
 from ddnn_tf.export.litert import operators, quiet, real, saved
-from ddnn_tf.sections import Arrays, Runner, Section
+from ddnn_tf.export.targets import EXACT, register_target
+
+if TYPE_CHECKING:
+    from ddnn_tf.sections import Arrays, Runner, Section
 
 __all__ = ["Lce"]
 
@@ -34,6 +37,7 @@ class Lce:
     name = "lce"
     extra = "lce"
     sections = "any section"
+    tolerance = EXACT
 
     def takes(self, section: Section) -> bool:
         """Every section."""
@@ -93,7 +97,7 @@ class Lce:
             answers = answers if isinstance(answers, list | tuple) else [answers]
             float_ = {"dtype": np.float32}
             return {
-                name: real(np.asarray(values), float_, name, artefact)
+                name: real(np.asarray(values), float_, name, artefact.details["has_bits"])
                 for name, values in zip(outputs, answers, strict=True)
             }
 
@@ -153,3 +157,6 @@ def _with_convolutions(section: Section) -> tuple[Any, list[str], dict[str, str]
             tensors[id(layer.output)] = layer(given)
     outputs = {name: tensors[id(tensor)] for name, tensor in section.model.output.items()}
     return tf.keras.Model(section.model.inputs, outputs), binary, real_valued
+
+
+register_target(Lce())

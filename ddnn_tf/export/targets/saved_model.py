@@ -1,19 +1,24 @@
 """The cloud section as a TensorFlow SavedModel, for TF Serving and others: signature `serving_default`.
 
-Inputs are the feature maps by sender, `(batch, height, width, channels)` float32; the output is
-`logits`, `(batch, classes)`.
+Inputs are what the cloud joins, by sender: `(batch, height, width, channels)`, `(batch, steps, channels)` or
+`(batch, features)` float32; the output is `logits`, `(batch, classes)`.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.bundle import Artefact
 from ddnn_tf.export.litert import quiet, saved
-from ddnn_tf.sections import Arrays, Runner, Section
+from ddnn_tf.export.targets import EXACT, register_target
+from ddnn_tf.hierarchy import Role
+
+if TYPE_CHECKING:
+    from ddnn_tf.sections import Arrays, Runner, Section
 
 __all__ = ["SavedModel"]
 
@@ -26,10 +31,11 @@ class SavedModel:
     name = "savedmodel"
     extra = "tflite"
     sections = "the cloud"
+    tolerance = EXACT
 
     def takes(self, section: Section) -> bool:
         """The cloud."""
-        return section.tier == "cloud"
+        return section.role is Role.CLOUD
 
     def convert(self, section: Section, samples: Arrays) -> Artefact:
         """As `Target.convert`; `samples` are not needed."""
@@ -64,3 +70,6 @@ class SavedModel:
             return answer
 
         return run
+
+
+register_target(SavedModel())

@@ -15,18 +15,29 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.bundle import Artefact
 from ddnn_tf.export.litert import convert, operators
-from ddnn_tf.sections import Arrays, Runner, Section
+from ddnn_tf.export.targets import EXACT, Tolerance, register_target
+from ddnn_tf.export.timing import WARM_UP, Clock
+from ddnn_tf.hierarchy import Role
+
+if TYPE_CHECKING:
+    from ddnn_tf.sections import Arrays, Runner, Section
 
 __all__ = ["Micro", "c_array", "run_in_child"]
 
 _ARENA = 1 << 20
 _TIMEOUT = 600
 _PER_LINE = 12
+_TOLERANCES = {
+    "float32": EXACT,
+    "int16": Tolerance(bits=0.9999, decisions=None, accuracy=0.005),
+    "int8": Tolerance(bits=0.995, decisions=None, accuracy=0.005),
+}
 
 
 class Micro:
@@ -42,10 +53,11 @@ class Micro:
     def __init__(self, precision: str = "float32") -> None:
         self.precision = precision
         self.name = "micro" if precision == "float32" else f"micro-{precision}"
+        self.tolerance = _TOLERANCES[precision]
 
     def takes(self, section: Section) -> bool:
         """Device sections."""
-        return section.tier == "device"
+        return section.role is Role.DEVICE
 
     def convert(self, section: Section, samples: Arrays) -> Artefact:
         """As `Target.convert`; the file has run in TFLM once, which tells the arena size.
@@ -79,6 +91,16 @@ class Micro:
             return found
 
         return run
+
+    def clock(self, artefact: Artefact) -> Clock:
+        """TFLM's own time of each sample, without the child process round it."""
+
+        def clock(inputs: Arrays, batch: int) -> list[float]:
+            answers, _ = run_in_child(artefact.content, inputs, artefact.section, artefact.target)
+            seconds: list[float] = answers["seconds"][WARM_UP:].tolist()
+            return seconds if batch == 1 else [sum(seconds) / len(seconds) * batch]
+
+        return clock
 
 
 def c_array(content: bytes, name: str, arena: int) -> tuple[bytes, bytes]:
@@ -145,3 +167,8 @@ def run_in_child(
             raise ValueError(f"TFLite Micro refuses '{section}' ({target}): {reason}.")
         with np.load(answers, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}, done.stdout + done.stderr
+
+
+register_target(Micro())
+register_target(Micro("int8"))
+register_target(Micro("int16"))
