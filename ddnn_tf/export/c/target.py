@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ddnn_tf.export.artefact import Artefact
+from ddnn_tf.bundle import Artefact
 from ddnn_tf.export.c import read_source, source_files
 from ddnn_tf.export.c.boards import measure_all
 from ddnn_tf.export.c.host import Library
 from ddnn_tf.export.c.source import Source, write
+from ddnn_tf.export.targets import EXACT, Tolerance
 from ddnn_tf.folding import fold
+from ddnn_tf.hierarchy import Role
 from ddnn_tf.sections import Arrays, Runner, Section
 
 __all__ = ["C"]
@@ -30,10 +32,11 @@ class C:
     def __init__(self, *, fixed_point: bool = False) -> None:
         self.fixed_point = fixed_point
         self.name = "c-fixed" if fixed_point else "c"
+        self.tolerance = Tolerance(bits=1.0, decisions=0.998, accuracy=0.002) if fixed_point else EXACT
 
     def takes(self, section: Section) -> bool:
         """Device sections with binary feature maps."""
-        return section.tier == "device" and section.has_bits
+        return section.role is Role.DEVICE and section.has_bits
 
     def convert(self, section: Section, samples: Arrays) -> Artefact:
         """As `Target.convert`; where the tools are installed, it has run on every board.
