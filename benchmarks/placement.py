@@ -17,39 +17,39 @@ from dataclasses import replace
 
 from rich.progress import track
 
-from ddnn_tf.console import new_table, show
-from ddnn_tf.placement import EXPERIMENTS, Experiment, check_placement, random_instance, solve
+from ddnn_tf.cli.printing import new_table, show
+from ddnn_tf.placement import SCENARIOS, Scenario, check_placement, random_instance, solve
 from ddnn_tf.placement.choices import Choices
 from ddnn_tf.placement.milp import solve_milp
 from ddnn_tf.placement.problem import of_instance
 
-SINGLE, MIXED = EXPERIMENTS["single"], EXPERIMENTS["mixed"]
+SINGLE, MIXED = SCENARIOS["single"], SCENARIOS["mixed"]
 
 
-def grown(experiment: Experiment, units: int) -> Experiment:
+def grown(experiment: Scenario, units: int) -> Scenario:
     """More units in a square that grows with them."""
     return replace(
         experiment, units=units, half_width_m=experiment.half_width_m * math.sqrt(units / experiment.units)
     )
 
 
-INSTANCES: dict[str, tuple[Experiment, int, bool]] = {
+INSTANCES: dict[str, tuple[Scenario, int, bool]] = {
     "AlexNet, 50 units": (SINGLE, 10, True),
-    "early-exit AlexNet, 50 units": (EXPERIMENTS["early-exit"], 10, True),
+    "early-exit AlexNet, 50 units": (SCENARIOS["early-exit"], 10, True),
     "three CNNs (mixed), 50 units": (MIXED, 10, True),
-    "three AlexNets (multi), 50 units": (EXPERIMENTS["multi"], 10, False),
+    "three AlexNets (multi), 50 units": (SCENARIOS["multi"], 10, False),
     "mixed, 2 layers a unit": (replace(MIXED, layers_per_unit=2), 10, False),
     "mixed, 4 layers a unit": (replace(MIXED, layers_per_unit=4), 10, False),
     "mixed, slowest CNN counts": (replace(MIXED, objective="max"), 3, False),
     "mixed, 200 units": (grown(MIXED, 200), 3, False),
     "AlexNet, 1,000 units": (grown(SINGLE, 1000), 3, False),
 }
-"""Experiment, seeds, and whether HiGHS alone is timed as well."""
+"""Scenario, seeds, and whether HiGHS alone is timed as well."""
 
 LIMIT = 60.0
 
 
-def alone(experiment: Experiment, seed: int) -> float:
+def alone(experiment: Scenario, seed: int) -> float:
     """Seconds that HiGHS needs for the whole model, without bounds, search and leaving out."""
     begin = time.perf_counter()
     problem = of_instance(random_instance(experiment, seed))

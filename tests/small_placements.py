@@ -76,21 +76,21 @@ def exhaustive(problem: Problem) -> tuple[float, np.ndarray | None]:
     every = every[keeps]
     if problem.budget is not None:
         spent = problem.budget.cost[at, every].sum(axis=1)
-        for link, per_hop in zip(problem.links, problem.budget.per_hop, strict=True):
+        for link, per_hop in zip(problem.transfers, problem.budget.per_hop, strict=True):
             spent = spent + per_hop * problem.hops[every[:, link.first], every[:, link.second]]
         every = every[spent <= problem.budget.limit * (1 + 1e-9)]
     if not len(every):
         return np.inf, None
     total = np.zeros(len(every))
-    for stage in problem.stages:
+    for phase in problem.phases:
         branches = []
-        for branch in stage.branches:
+        for branch in phase.branches:
             cost = problem.cost[list(branch.tasks), every[:, list(branch.tasks)]].sum(axis=1)
-            for number in branch.links:
-                link = problem.links[number]
+            for number in branch.transfers:
+                link = problem.transfers[number]
                 cost = cost + link.per_hop * problem.hops[every[:, link.first], every[:, link.second]]
             branches.append(cost)
-        total += stage.weight * np.max(branches, axis=0)
+        total += phase.weight * np.max(branches, axis=0)
     best = int(total.argmin())
     return float(total[best]), every[best]
 

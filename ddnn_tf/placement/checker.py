@@ -1,7 +1,14 @@
-"""Latency, energy and limits of a placement, computed from the definition.
+"""Latency, energy and violated limits of a placement, computed from the definition.
 
-It shares no code with model and solver: hops by a breadth-first search of its own, costs layer by layer. So
-what it says of a solver's answer is worth something.
+The checker shares no code with model and solver: it finds hops by a breadth-first search of its own and adds
+up costs layer by layer. Its result is therefore independent evidence for a solver's answer.
+
+    >>> from ddnn_tf.placement import Unit, Workload
+    >>> units = [Unit(name="board", type="jetson"), Unit(name="camera", type="stm32h7")]
+    >>> load = Workload(cnn="sevenlayer", source="camera")
+    >>> instance = Instance(units=units, links=[("board", "camera")], cnns=[load])
+    >>> check_placement(instance, [["camera"] * 5]).violations
+    ('camera holds 5548.29 KB of 512',)
 
 Source: Disabato, Roveri and Alippi, arXiv 1908.01656, Section III.
 """
@@ -15,21 +22,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddnn_tf.placement.instance import Instance
-from ddnn_tf.placement.units import Place, Point, Unit
+from ddnn_tf.placement.units import Location, Point, Unit
 
 __all__ = ["Checked", "CnnLatency", "check_placement"]
 
-_TOLERANCE = 1e-7
+_TOLERANCE = 1e-7  # relative; far above rounding
 
 
 @dataclass(frozen=True)
 class CnnLatency:
-    """What a CNN costs where it is placed.
+    """Expected latency and energy of a CNN in a placement.
 
     Attributes:
-        processing_s: Seconds of computing, expected over the exits.
-        transmission_s: Seconds on the network, with image and decision.
-        energy_j: Joules of both.
+        processing_s: Time of computing, expected over the exits, seconds.
+        transmission_s: Time on the network, from image to decision, seconds.
+        energy_j: Energy of computing and sending, joules.
     """
 
     processing_s: float
@@ -38,19 +45,19 @@ class CnnLatency:
 
     @property
     def latency_s(self) -> float:
-        """Both together."""
+        """Time of computing and on the network together, seconds."""
         return self.processing_s + self.transmission_s
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checker found.
+    """A recomputed placement.
 
     Attributes:
-        latency_s: The instance's objective.
-        energy_j: Joules for one image of each CNN.
-        cnns: By CNN.
-        violations: One sentence for each limit that is broken; empty if none is.
+        latency_s: The instance's objective, seconds.
+        energy_j: Energy for one image of each CNN, joules.
+        cnns: Latency and energy by CNN.
+        violations: A sentence for each violated limit.
     """
 
     latency_s: float
@@ -64,10 +71,10 @@ def check_placement(instance: Instance, assignment: Sequence[Sequence[str]]) -> 
 
     Args:
         instance: The problem.
-        assignment: For each CNN, the unit's name for each layer.
+        assignment: Name of the unit of each layer, by CNN.
 
     Raises:
-        ValueError: Not one known unit for each layer of each CNN.
+        ValueError: A layer has no unit, or a unit is unknown.
     """
     units = {unit.name: unit for unit in instance.units}
     if len(assignment) != len(instance.cnns):
@@ -130,47 +137,47 @@ def _violations(instance: Instance, assignment: Sequence[Sequence[str]], units: 
             compute[name] += cnn.demand_mop[layer]
             layers[name] += 1
             cnns[name].add(number)
-    found = []
+    violations = []
     for name in memory:
         unit = units[name]
         if memory[name] > unit.memory_kb * (1 + _TOLERANCE):
-            found.append(f"{name} holds {memory[name]:g} KB of {unit.memory_kb:g}")
+            violations.append(f"{name} holds {memory[name]:g} KB of {unit.memory_kb:g}")
         if compute[name] > unit.compute_limit_mop * (1 + _TOLERANCE):
-            found.append(
+            violations.append(
                 f"{name} computes {compute[name]:g} million operations of {unit.compute_limit_mop:g}"
             )
         if instance.layers_per_unit is not None and layers[name] > instance.layers_per_unit:
-            found.append(f"{name} holds {layers[name]} layers of {instance.layers_per_unit}")
+            violations.append(f"{name} holds {layers[name]} layers of {instance.layers_per_unit}")
         if not instance.shared and len(cnns[name]) > 1:
-            found.append(f"{name} holds layers of {len(cnns[name])} CNNs, but units are not shared")
-    return found
+            violations.append(f"{name} holds layers of {len(cnns[name])} CNNs, but units are not shared")
+    return violations
 
 
 class _Hops:
     """Hops between units and points, by breadth-first search."""
 
     def __init__(self, instance: Instance) -> None:
-        points: dict[Place, Point | None] = {unit.name: unit.position for unit in instance.units}
+        points: dict[Location, Point | None] = {unit.name: unit.position for unit in instance.units}
         for load in instance.cnns:
-            for place in (load.source, load.target):
-                if not isinstance(place, str):
-                    points[place] = place
-        self._neighbours: dict[Place, list[Place]] = {name: [] for name in points}
+            for end in (load.source, load.target):
+                if not isinstance(end, str):
+                    points[end] = end
+        self._neighbours: dict[Location, list[Location]] = {name: [] for name in points}
         reach = instance.range_m
         for (one, first), (two, second) in itertools.combinations(points.items(), 2):
             if reach is not None and first and second and math.dist(first, second) < reach:
                 self._link(one, two)
         for pair in instance.links or ():
             self._link(*pair)
-        self._found: dict[Place, dict[Place, int]] = {}
+        self._distances: dict[Location, dict[Location, int]] = {}
 
-    def _link(self, one: Place, two: Place) -> None:
+    def _link(self, one: Location, two: Location) -> None:
         self._neighbours[one].append(two)
         self._neighbours[two].append(one)
 
-    def between(self, start: Place, end: Place) -> int:
-        """Hops on the shortest way."""
-        if start not in self._found:
+    def between(self, start: Location, end: Location) -> int:
+        """Hops on the shortest path."""
+        if start not in self._distances:
             distance = {start: 0}
             queue = collections.deque([start])
             while queue:
@@ -179,5 +186,5 @@ class _Hops:
                     if there not in distance:
                         distance[there] = distance[here] + 1
                         queue.append(there)
-            self._found[start] = distance
-        return self._found[start][end]
+            self._distances[start] = distance
+        return self._distances[start][end]

@@ -27,7 +27,8 @@ class Choices:
             on a unit.
         begins: By task, units on which a run may begin with it.
         ends: By task, units on which a run may end with it.
-        steps: By link, `(first's ends, second's begins)` bool. Within a chain a step leads to another unit.
+        steps: By transfer, `(first's ends, second's begins)` bool. Within a chain a step leads to another
+            unit.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -37,10 +38,10 @@ class Choices:
         self.ends: list[NDArray[np.int64]] = []
         self.steps: list[NDArray[np.bool_]] = []
         self._find_ends()
-        for link in problem.links:
-            apart = self.ends[link.first][:, None] != self.begins[link.second][None]
-            if not problem.is_step(link):
-                apart |= problem.together(link)[self.ends[link.first]][:, None]
+        for transfer in problem.transfers:
+            apart = self.ends[transfer.first][:, None] != self.begins[transfer.second][None]
+            if not problem.is_step(transfer):
+                apart |= problem.together(transfer)[self.ends[transfer.first]][:, None]
             self.steps.append(apart)
 
     @property
@@ -61,9 +62,9 @@ class Choices:
         begins, ends = self.begins, self.ends
         self.spans = spans
         self._find_ends()
-        for at, link in enumerate(self.problem.links):
-            rows = np.isin(ends[link.first], self.ends[link.first])
-            columns = np.isin(begins[link.second], self.begins[link.second])
+        for at, transfer in enumerate(self.problem.transfers):
+            rows = np.isin(ends[transfer.first], self.ends[transfer.first])
+            columns = np.isin(begins[transfer.second], self.begins[transfer.second])
             self.steps[at] = (self.steps[at] & steps[at])[np.ix_(rows, columns)]
 
     def _all_spans(self) -> list[NDArray[np.bool_]]:

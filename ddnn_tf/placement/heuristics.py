@@ -41,8 +41,8 @@ class Weighted:
         self.cost = relaxation.nodes(self.prices)
         # Of the step from each task to the next, 0 after the last of a CNN.
         self.onward = np.zeros(len(self.cost))
-        for at, link in enumerate(self.problem.links):
-            self.onward[link.first] = relaxation.per_hop(at, self.prices)
+        for at, transfer in enumerate(self.problem.transfers):
+            self.onward[transfer.first] = relaxation.per_hop(at, self.prices)
 
     def value(self, units: Units) -> float:
         """Of an assignment."""
@@ -61,7 +61,9 @@ def construct(relaxation: Relaxation, prices: Prices, order: Sequence[int]) -> U
     free = problem.room.copy()
     holder = np.full(free.shape[1], -1)
     chosen = np.full(len(problem.cost), -1, np.int64)
-    per_hop = {link.first: relaxation.per_hop(at, prices) for at, link in enumerate(problem.links)}
+    per_hop = {
+        transfer.first: relaxation.per_hop(at, prices) for at, transfer in enumerate(problem.transfers)
+    }
     for chain in (problem.chains[at] for at in order):
         task, owner = chain.start, int(problem.owner[chain.start])
         may_hold = (holder == -1) | (holder == owner) if problem.exclusive else np.ones(len(holder), bool)

@@ -1,19 +1,23 @@
 """What is to be placed where: units, their radio network, CNNs with their sources and sinks, and limits.
 
-An `Instance` is validated when made, cannot be changed afterwards, and is read from and written to
-YAML (of which JSON is a part):
+An `Instance` is validated when made, cannot be changed afterwards, and is read from and written to YAML (of
+which JSON is a part):
 
-    units:
-    - {name: camera, type: stm32h7, position: [0, 0]}
-    - {name: board, type: raspberry_pi_3b_plus, position: [2, 1]}
-    - {name: server, memory_kb: 4194304, compute_limit_mop: 1000000, speed_mop_s: 5000, position: [4, 1]}
-    range_m: 3.0
-    cnns:
-    - {cnn: alexnet, source: camera}
-    layers_per_unit: 4
+    >>> instance = Instance.from_yaml('''
+    ... units:
+    ... - {name: camera, type: stm32h7, position: [0, 0]}
+    ... - {name: board, type: raspberry_pi_3b_plus, position: [2, 1]}
+    ... - {name: server, memory_kb: 4194304, compute_limit_mop: 1000000, speed_mop_s: 5000, position: [4, 1]}
+    ... range_m: 3.0
+    ... cnns:
+    ... - {cnn: alexnet, source: camera}
+    ... layers_per_unit: 4
+    ... ''')
+    >>> instance.hops.tolist()
+    [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
 
-Units are linked when closer than `range_m`, or as `links` lists them. Source and sink of a CNN are a
-unit, or a place `[x, y]` in the plane with a radio of its own, which takes no layers.
+Two units are linked if they are closer than `range_m`, or if `links` names the pair. Source and sink of a CNN
+are a unit, or a point `[x, y]` in the plane that has a radio but takes no layers.
 
 Source: Disabato, Roveri and Alippi, arXiv 1908.01656, Section III.
 """
@@ -21,16 +25,13 @@ Source: Disabato, Roveri and Alippi, arXiv 1908.01656, Section III.
 from __future__ import annotations
 
 import itertools
-import math
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
-from ddnn_tf.placement.catalogue import INPUT_KB, known_cnn
-from ddnn_tf.placement.units import Place, Size, Strict, UnitNetwork
-from ddnn_tf.topology import read_text, yaml_mapping
+from ddnn_tf.documents import Strict
+from ddnn_tf.placement.cnn_catalogue import INPUT_KB, known_cnn
+from ddnn_tf.placement.units import Location, Size, UnitNetwork
 
 __all__ = ["Cnn", "Instance", "Objective", "Workload"]
 
@@ -41,16 +42,21 @@ _SUM_TOLERANCE = 1e-6
 
 
 class Cnn(Strict):
-    """A CNN as its layers demand it, with exits after some of them.
+    """What the layers of a CNN demand, and after which of them decisions leave.
 
     Attributes:
-        name: Its name.
+        name: Name of the CNN.
         demand_mop: c, million operations of each layer.
         memory_kb: m, KB of each layer's weights.
         output_kb: K, KB of each layer's output; the last one is the decision.
-        exit_probability: g, that the decision leaves after each layer; sums to 1. Left out: after the last.
-        run_probability: p, that each layer runs at all; never rises. Left out: 1 minus the exits before it.
-        layers: Names of the layers.
+        exit_probability: g, probability that the decision leaves after each layer; sums to 1. Left out,
+            all leave after the last layer.
+        run_probability: p, probability that each layer runs; never rises. Left out, 1 minus the exits before
+            the layer.
+        layers: Names of the layers; left out, `layer_0`, `layer_1`, ...
+
+    Raises:
+        ValueError: Unlike numbers of values, or probabilities that contradict each other.
     """
 
     name: str
@@ -69,7 +75,7 @@ class Cnn(Strict):
         derived = tuple(max(0.0, 1.0 - share) for share in before)
         object.__setattr__(self, "exit_probability", exits)
         object.__setattr__(self, "run_probability", self.run_probability or derived)
-        object.__setattr__(self, "layers", self.layers or tuple(f"layer_{at}" for at in range(count)))
+        object.__setattr__(self, "layers", self.layers or tuple(f"layer_{number}" for number in range(count)))
         twice = [layer for layer in self.layers if self.layers.count(layer) > 1]
         if twice:
             raise ValueError(
@@ -87,23 +93,27 @@ class Cnn(Strict):
                 "somewhere, so it must add up to 1"
             )
         runs = self.run_probability
-        for at, (earlier, later) in enumerate(itertools.pairwise(runs)):
+        for layer, (earlier, later) in enumerate(itertools.pairwise(runs)):
             if later > earlier + _SUM_TOLERANCE:
                 raise ValueError(
                     f"'run_probability' of '{self.name}' rises from {earlier:g} to {later:g} after layer "
-                    f"{at}: a layer runs only if the one before it ran"
+                    f"{layer}: a layer runs only if the one before it ran"
                 )
-        for at, (leaves, run) in enumerate(zip(exits, runs, strict=True)):
+        for layer, (leaves, run) in enumerate(zip(exits, runs, strict=True)):
             if leaves > run + _SUM_TOLERANCE:
                 raise ValueError(
-                    f"'exit_probability' of '{self.name}' is {leaves:g} after layer {at}, which runs with "
+                    f"'exit_probability' of '{self.name}' is {leaves:g} after layer {layer}, which runs with "
                     f"probability {run:g}: no more can leave there"
                 )
         return self
 
     @classmethod
     def builtin(cls, name: str) -> Cnn:
-        """A CNN of the catalogue; raises ValueError if there is none of that name."""
+        """A built-in CNN (`CNNS`).
+
+        Raises:
+            ValueError: No built-in CNN has that name.
+        """
         return cls(**known_cnn(name))
 
 
@@ -112,23 +122,23 @@ def _cnn_by_name(value: Any) -> Any:
 
 
 class Workload(Strict):
-    """A CNN that runs for a source of images and tells its decisions to a sink.
+    """A CNN that classifies the images of a source and sends its decisions to a sink.
 
     Attributes:
         cnn: The CNN, or the name of a built-in one.
-        source: Where its images come from.
-        sink: Where its decisions go; left out: to the source.
+        source: Unit or point that its images come from.
+        sink: Unit or point that its decisions go to; left out, the source.
         input_kb: Ks, KB of an image.
     """
 
     cnn: Annotated[Cnn, BeforeValidator(_cnn_by_name)]
-    source: Place
-    sink: Place | None = None
+    source: Location
+    sink: Location | None = None
     input_kb: Size = INPUT_KB
 
     @property
-    def target(self) -> Place:
-        """The sink, which is the source if none is given."""
+    def target(self) -> Location:
+        """The sink, or the source in its place."""
         return self.source if self.sink is None else self.sink
 
 
@@ -139,18 +149,20 @@ class Instance(UnitNetwork):
         units: The units.
         cnns: The CNNs that run on them.
         range_m: Units closer than this are linked, metres.
-        links: Pairs of unit names that are linked, in place of positions and a range.
-        data_rate_kb_s: KB a second over a hop.
-        layers_per_unit: L, the most layers on a unit; None: as many as its limits hold.
+        links: Pairs of names of linked units, in place of positions and a range.
+        data_rate_kb_s: R, data rate of a hop, KB per second.
+        layers_per_unit: L, most layers on a unit; None: as many as its other limits allow.
         shared: Whether a unit may hold layers of several CNNs.
-        objective: `sum` of the CNNs' latencies (the reference's), or the `max`, that of the slowest.
-        energy_j_kb: Joules per KB and hop.
-        reference_compatible: The image travels to the second layer's unit instead of the first's, as in
-            the reference code (a slip there). For comparisons with its printed results only.
+        objective: `sum` of the CNNs' latencies, as in the reference, or `max`, the latency of the slowest.
+        energy_j_kb: Energy of sending, joules per KB and hop.
+        reference_compatible: Whether the image travels to the second layer's unit instead of the first's,
+            as in the reference code (a slip there); only for comparisons with its printed results.
 
     Raises:
         ValueError: A field is out of its range or contradicts another, or the network is not connected.
     """
+
+    subject: ClassVar[str] = "placement instance"
 
     cnns: Annotated[tuple[Workload, ...], Field(min_length=1)]
     layers_per_unit: Annotated[int, Field(ge=1)] | None = None
@@ -159,42 +171,10 @@ class Instance(UnitNetwork):
     energy_j_kb: Size = 0.0
     reference_compatible: bool = False
 
-    @classmethod
-    def _subject(cls) -> str:
-        return "placement instance"
-
-    def places(self) -> tuple[Place, ...]:
+    def locations(self) -> tuple[Location, ...]:
         """Sources and sinks."""
-        return tuple(place for load in self.cnns for place in (load.source, load.target))
+        return tuple(end for load in self.cnns for end in (load.source, load.target))
 
     def replace(self, **fields: Any) -> Instance:
         """The same instance with other fields, validated anew."""
         return Instance(**{**{name: getattr(self, name) for name in type(self).model_fields}, **fields})
-
-    def to_yaml(self) -> str:
-        """The instance as YAML, which `from_yaml` reads back to an equal one."""
-        return yaml.safe_dump(
-            self.model_dump(mode="json", exclude_none=True),
-            sort_keys=False,
-            default_flow_style=None,
-            width=math.inf,
-        )
-
-    @classmethod
-    def from_yaml(cls, text: str) -> Instance:
-        """Reads an instance from YAML or JSON text.
-
-        Raises:
-            ValueError: Not YAML, not a mapping, or a contradiction (the message names the field).
-        """
-        return cls(**yaml_mapping(text, "placement instance", "`units`, `cnns` and `range_m`"))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Instance:
-        """Reads an instance from a YAML or JSON file.
-
-        Raises:
-            FileNotFoundError: No such file.
-            ValueError: As `from_yaml`, with the path in front.
-        """
-        return read_text(path, cls.from_yaml)

@@ -1,9 +1,9 @@
-"""The exact model, for HiGHS: products of binaries become flows.
+"""The exact model for HiGHS: flows take the place of products of binaries.
 
-A binary z[i, k, n] says that the run of layers i to k is on unit n, and y[n, n'] of a link that its first
-task is on n and its second on n'. Every layer is in one run, and
+A binary z[i, k, n] says that the run of layers i to k is on unit n; y[n, n'] of a transfer says that its
+first task is on n and its second on n'. Every layer is in one run, and
 
-    sum over n' of y[n, n'] = sum over runs on n that end with the link's first task
+    sum over n' of y[n, n'] = sum over runs on n that end with the transfer's first task
     sum over n of y[n, n']  = sum over runs on n' that begin with its second task
 
 so the flows of a chain are a unit flow from run to run: for binary z they need not be binary, and without the
@@ -204,21 +204,23 @@ class _Model:
             self._put(row, np.concatenate(chosen), value / largest)
 
     def add_objective(self) -> None:
-        """The stages: a single branch counts as it is, of several the costliest."""
-        for stage in self.problem.stages:
+        """The phases: a single branch counts as it is, of several the costliest."""
+        for phase in self.problem.phases:
             most = None
-            if len(stage.branches) > 1:
+            if len(phase.branches) > 1:
                 most = self._new(1)
                 self._unlimited.append(int(most[0]))
-                self._cost.append((most, np.array([stage.weight])))
-            for branch in stage.branches:
+                self._cost.append((most, np.array([phase.weight])))
+            for branch in phase.branches:
                 column, value = self._terms(branch.tasks, self.problem.cost, self.scale)
                 chosen, values = [column], [value]
-                for link in branch.links:
-                    chosen.append(self._flows[link])
-                    values.append(self.scale * self.problem.links[link].per_hop * self._distance[link])
+                for transfer in branch.transfers:
+                    chosen.append(self._flows[transfer])
+                    values.append(
+                        self.scale * self.problem.transfers[transfer].per_hop * self._distance[transfer]
+                    )
                 if most is None:
-                    self._cost.append((np.concatenate(chosen), stage.weight * np.concatenate(values)))
+                    self._cost.append((np.concatenate(chosen), phase.weight * np.concatenate(values)))
                 else:
                     row = self._add(-np.inf, 0)
                     self._put(row, np.concatenate(chosen), np.concatenate(values))
@@ -248,16 +250,16 @@ class _Model:
         return model
 
     def _add_flows(self, choices: Choices) -> None:
-        """Flows over each link, from the runs that its first task ends to those that its second begins."""
-        for link, allowed in zip(self.problem.links, choices.steps, strict=True):
-            ends, begins = choices.ends[link.first], choices.begins[link.second]
+        """Flows over each transfer: from runs that its first task ends to runs that its second begins."""
+        for transfer, allowed in zip(self.problem.transfers, choices.steps, strict=True):
+            ends, begins = choices.ends[transfer.first], choices.begins[transfer.second]
             one, two = np.nonzero(allowed)
             flow = self._new(len(one))
             self._flows.append(flow)
             self._distance.append(self.problem.hops[ends[one], begins[two]])
-            leaves, enters = self._last == link.first, self._first == link.second
-            if not self.problem.is_step(link):
-                leaves, enters = self._holds(link.first), self._holds(link.second)
+            leaves, enters = self._last == transfer.first, self._first == transfer.second
+            if not self.problem.is_step(transfer):
+                leaves, enters = self._holds(transfer.first), self._holds(transfer.second)
             for units, end, runs in ((ends, one, leaves), (begins, two, enters)):
                 row = self._add(0, 0, len(units))
                 self._put(row[end], flow, 1)
@@ -301,7 +303,7 @@ class _Model:
 def _scale(problem: Problem) -> float:
     """100 divided by what the tasks cost at least, or any of them at most."""
     finite = np.where(np.isfinite(problem.cost), problem.cost, np.nan)
-    hops = max((link.per_hop for link in problem.links), default=0.0)
+    hops = max((transfer.per_hop for transfer in problem.transfers), default=0.0)
     size = float(np.nansum(np.nanmin(finite, axis=1))) or float(np.nanmax(finite)) or hops
     return 100.0 / size if size > 0 else 1.0
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ddnn_tf.placement.instance import Instance
 from ddnn_tf.placement.solution import Solution
-from ddnn_tf.placement.units import Place
+from ddnn_tf.placement.units import Location
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def _draw_network(axes: Axes, instance: Instance, strength: float) -> None:
             )
 
 
-def _at(instance: Instance, place: Place) -> tuple[float, float]:
+def _at(instance: Instance, place: Location) -> tuple[float, float]:
     if not isinstance(place, str):
         return place
     position = instance.units[instance.unit_names.index(place)].position

@@ -1,16 +1,16 @@
 """The mathematics of placement, as arrays that bounds, heuristics and solver share.
 
-Units n, with hops d(n, n') between them; tasks t (the layers of all CNNs, or the sections of a DDNN), each
-of which runs on exactly one unit; links l between two tasks, over which data go. With x[t, n] = 1 if task t
+Tasks t (the layers of all CNNs, or the processes of a DDNN) each run on exactly one unit n; d(n, n') is the
+number of hops between two units; a transfer l sends data from one task to another. With x[t, n] = 1 if task t
 runs on unit n,
 
-    minimise    sum over stages s of  weight(s) * max over branches b of s of
+    minimise    sum over phases s of  weight(s) * max over branches b of s of
                     sum over tasks t in b of   cost[t, n] x[t, n]
-                  + sum over links l in b of   per_hop[l] d(n, n') x[first(l), n] x[second(l), n']
-    such that   every task is on one unit:          sum over n of x[t, n] = 1
-                every unit keeps its limits:        sum over t of demand[r, t] x[t, n] <= capacity[r, n]
+                  + sum over transfers l in b of   per_hop[l] d(n, n') x[first(l), n] x[second(l), n']
+    such that   every task runs on one unit:         sum over n of x[t, n] = 1
+                no unit exceeds its limits:         sum over t of demand[r, t] x[t, n] <= capacity[r, n]
                                                     for r = memory, compute, layers
-                (exclusive) a unit serves one CNN
+                (exclusive) a unit runs tasks of one CNN only
                 (budget) a second cost of the same form stays below a limit.
 
 For CNNs (`of_instance`) with layers j of CNN u on units of speed e, data rate R:
@@ -19,8 +19,8 @@ For CNNs (`of_instance`) with layers j of CNN u on units of speed e, data rate R
              + g_j K_last d(n, sink) / R for each layer
     per_hop  p_{j+1} K_j / R
 
-The sum of latencies is a stage for each CNN with one branch each; that of the slowest is one stage with
-a branch for each CNN. Energy has the same form, with joules in place of seconds.
+The objective `sum` has a phase with one branch for each CNN; `max` has one phase with a branch for each
+CNN. Energy has the same form, with joules in place of seconds.
 
 Source: Disabato, Roveri and Alippi, arXiv 1908.01656, Section III.
 """
@@ -38,16 +38,16 @@ __all__ = [
     "RESOURCES",
     "Branch",
     "Budget",
-    "Link",
+    "Phase",
     "Problem",
-    "Stage",
+    "Transfer",
     "energy_of",
     "minimising",
     "of_instance",
 ]
 
 RESOURCES = ("memory", "compute", "layers")
-"""What units have limits of: rows of `demand` and `capacity`."""
+"""The resources that units limit: rows of `demand` and `capacity`."""
 
 Floats = NDArray[np.float64]
 
@@ -55,8 +55,14 @@ _SLACK = 1e-8  # relative, so that a load computed in another order still fits
 
 
 @dataclass(frozen=True)
-class Link:
-    """Data from one task to another: `per_hop` is what a hop costs."""
+class Transfer:
+    """Data that one task sends to another.
+
+    Attributes:
+        first: Number of the task that sends.
+        second: Number of the task that receives.
+        per_hop: Cost of a hop.
+    """
 
     first: int
     second: int
@@ -65,15 +71,15 @@ class Link:
 
 @dataclass(frozen=True)
 class Branch:
-    """Tasks and links, by their numbers, whose costs add up."""
+    """Tasks and transfers whose costs add up, by their numbers."""
 
     tasks: tuple[int, ...]
-    links: tuple[int, ...]
+    transfers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Branches that run side by side: the costliest counts, times the weight."""
+class Phase:
+    """Branches that run side by side: the weight times the cost of the costliest counts."""
 
     weight: float
     branches: tuple[Branch, ...]
@@ -81,19 +87,25 @@ class Stage:
 
 @dataclass(frozen=True)
 class Budget:
-    """A second cost and its limit: `cost` `(tasks, units)`, `per_hop` `(links,)`."""
+    """A second cost and its limit.
+
+    Attributes:
+        cost: `(tasks, units)` float64.
+        per_hop: `(transfers,)` float64.
+        limit: Most of it that a placement may cost.
+    """
 
     cost: Floats
     per_hop: Floats
     limit: float
 
     def spent(self, problem: Problem, units: NDArray[np.int64]) -> float:
-        """Of an assignment."""
-        hops = [problem.hops[units[link.first], units[link.second]] for link in problem.links]
+        """The second cost of an assignment `(tasks,)` of unit numbers."""
+        hops = [problem.hops[units[transfer.first], units[transfer.second]] for transfer in problem.transfers]
         return float(self.cost[np.arange(len(units)), units].sum() + np.dot(self.per_hop, hops))
 
     def holds(self, problem: Problem, units: NDArray[np.int64]) -> bool:
-        """Whether an assignment keeps it."""
+        """Whether an assignment stays within the limit."""
         return self.spent(problem, units) <= self.limit * (1 + _SLACK)
 
 
@@ -102,27 +114,28 @@ class Problem:
     """A placement problem.
 
     Attributes:
-        hops: `(units, units)` float64.
+        hops: `(units, units)` float64, hops on the shortest path.
         cost: `(tasks, units)` float64; infinite where the task cannot run.
-        links: Between the tasks; those of a chain in order.
-        demand: `(3, tasks)` of memory, compute, layers.
-        capacity: `(3, units)` of the same; infinite for none.
-        stages: The objective.
-        owner: `(tasks,)`, the CNN that each belongs to.
-        exclusive: Whether a unit may hold tasks of one owner only.
-        task_names: For messages.
-        unit_names: For messages.
+        transfers: The transfers between tasks; those of a chain in order.
+        demand: `(3, tasks)` float64, what each task takes of `RESOURCES`.
+        capacity: `(3, units)` float64, limits of `RESOURCES`; infinite for none.
+        phases: The objective.
+        owner: `(tasks,)` int64, number of the CNN of each task.
+        task_names: Names of the tasks, for messages.
+        unit_names: Names of the units, for messages.
+        chains: Tasks of each CNN in order, with a transfer from each to the next; a task that belongs to no
+            chain is a chain of its own.
         noun: What a task is, for messages: `layer` or `section`.
-        chains: Tasks of each CNN in order, each linked to the next; tasks that form no chain are one each.
+        exclusive: Whether a unit may run tasks of one owner only.
         budget: The second cost, if it is limited.
     """
 
     hops: Floats
     cost: Floats
-    links: tuple[Link, ...]
+    transfers: tuple[Transfer, ...]
     demand: Floats
     capacity: Floats
-    stages: tuple[Stage, ...]
+    phases: tuple[Phase, ...]
     owner: NDArray[np.int64]
     task_names: tuple[str, ...]
     unit_names: tuple[str, ...]
@@ -133,44 +146,44 @@ class Problem:
 
     @property
     def is_single(self) -> bool:
-        """Whether no unit takes more than one task."""
+        """Whether every unit takes at most one task."""
         return bool((self.capacity[RESOURCES.index("layers")] < 2).all())
 
     @property
     def is_maximum(self) -> bool:
-        """Whether the objective has branches of which the costliest counts."""
-        return any(len(stage.branches) > 1 for stage in self.stages)
+        """Whether the objective is a maximum over several branches."""
+        return any(len(phase.branches) > 1 for phase in self.phases)
 
     @property
     def is_chains(self) -> bool:
-        """Whether every link leads from a task of a chain to the next one."""
-        return all(self.is_step(link) for link in self.links)
+        """Whether every transfer leads from a task of a chain to the next task."""
+        return all(self.is_step(transfer) for transfer in self.transfers)
 
-    def is_step(self, link: Link) -> bool:
-        """Whether a link leads from a task of a chain to the next one."""
-        return link.second == link.first + 1 and any(
-            link.first in chain and link.second in chain for chain in self.chains
+    def is_step(self, transfer: Transfer) -> bool:
+        """Whether a transfer leads from a task of a chain to the next task."""
+        return transfer.second == transfer.first + 1 and any(
+            transfer.first in chain and transfer.second in chain for chain in self.chains
         )
 
-    def together(self, link: Link) -> NDArray[np.bool_]:
-        """`(units,)`: whether a unit can hold both ends of a link."""
-        both = self.demand[:, link.first] + self.demand[:, link.second]
+    def together(self, transfer: Transfer) -> NDArray[np.bool_]:
+        """Whether a unit can hold both tasks of a transfer, `(units,)` bool."""
+        both = self.demand[:, transfer.first] + self.demand[:, transfer.second]
         return (both[:, None] <= self.room).all(axis=0)
 
     @property
     def room(self) -> Floats:
-        """The capacity, with a tolerance for rounding."""
+        """The capacity with a tolerance for rounding, `(3, units)` float64."""
         return self.capacity * (1 + _SLACK)
 
     def load(self, units: NDArray[np.int64]) -> Floats:
-        """`(3, units)`: what an assignment takes of each unit."""
+        """What an assignment takes of each unit, `(3, units)` float64."""
         load = np.zeros_like(self.capacity)
         for resource in range(len(load)):
             np.add.at(load[resource], units, self.demand[resource])
         return load
 
     def is_feasible(self, units: NDArray[np.int64]) -> bool:
-        """Whether an assignment `(tasks,)` of unit numbers keeps all constraints."""
+        """Whether an assignment `(tasks,)` of unit numbers keeps all limits."""
         if not np.isfinite(self.cost[np.arange(len(units)), units]).all():
             return False
         if (self.load(units) > self.room).any():
@@ -183,26 +196,35 @@ class Problem:
         return self.budget is None or self.budget.holds(self, units)
 
     def branch_cost(self, branch: Branch, units: NDArray[np.int64]) -> float:
-        """Of an assignment."""
+        """The cost of a branch in an assignment."""
         tasks = sum(self.cost[task, units[task]] for task in branch.tasks)
-        links = (self.links[at] for at in branch.links)
+        transfers = (self.transfers[number] for number in branch.transfers)
         return float(
-            tasks + sum(link.per_hop * self.hops[units[link.first], units[link.second]] for link in links)
+            tasks
+            + sum(
+                transfer.per_hop * self.hops[units[transfer.first], units[transfer.second]]
+                for transfer in transfers
+            )
         )
 
     def objective(self, units: NDArray[np.int64]) -> float:
-        """Of an assignment."""
+        """The value of an assignment."""
         return sum(
-            stage.weight * max(self.branch_cost(branch, units) for branch in stage.branches)
-            for stage in self.stages
+            phase.weight * max(self.branch_cost(branch, units) for branch in phase.branches)
+            for phase in self.phases
         )
 
 
 def of_instance(instance: Instance, energy_limit_j: float | None = None) -> Problem:
-    """Latency of an instance's CNNs, seconds; within a limit of energy, joules, if there is one."""
+    """The problem of least latency of an instance's CNNs, seconds.
+
+    Args:
+        instance: The instance.
+        energy_limit_j: Most energy for one image of each CNN, joules; None: no limit.
+    """
     limits = np.array([[unit.memory_kb, unit.compute_limit_mop] for unit in instance.units]).T
-    each = np.inf if instance.layers_per_unit is None else float(instance.layers_per_unit)
-    capacity = np.vstack([limits, np.full(len(instance.units), each)])
+    most = np.inf if instance.layers_per_unit is None else float(instance.layers_per_unit)
+    capacity = np.vstack([limits, np.full(len(instance.units), most)])
     demand = np.array(
         [
             [size, work, 1.0]
@@ -214,27 +236,27 @@ def of_instance(instance: Instance, energy_limit_j: float | None = None) -> Prob
     seconds_mop = 1 / np.array([unit.speed_mop_s for unit in instance.units])
     cost, per_hop = _costs(instance, seconds_mop, 1 / instance.data_rate_kb_s)
     chains: list[range] = []
-    links: list[Link] = []
+    transfers: list[Transfer] = []
     branches: list[Branch] = []
     first = 0
     for load in instance.cnns:
         chain = range(first, first + len(load.cnn.demand_mop))
-        own = range(len(links), len(links) + len(chain) - 1)
-        links += [Link(task, task + 1, per_hop[task]) for task in chain[:-1]]
+        own = range(len(transfers), len(transfers) + len(chain) - 1)
+        transfers += [Transfer(task, task + 1, per_hop[task]) for task in chain[:-1]]
         branches.append(Branch(tuple(chain), tuple(own)))
         chains.append(chain)
         first = chain.stop
     if instance.objective == "max":
-        stages: tuple[Stage, ...] = (Stage(1.0, tuple(branches)),)
+        phases: tuple[Phase, ...] = (Phase(1.0, tuple(branches)),)
     else:
-        stages = tuple(Stage(1.0, (branch,)) for branch in branches)
+        phases = tuple(Phase(1.0, (branch,)) for branch in branches)
     problem = Problem(
         hops=instance.hops,
         cost=np.where(fits, cost, np.inf),
-        links=tuple(links),
+        transfers=tuple(transfers),
         demand=demand,
         capacity=capacity,
-        stages=stages,
+        phases=phases,
         owner=np.repeat(np.arange(len(chains)), [len(chain) for chain in chains]),
         task_names=tuple(
             f"layer {name!r} of {load.cnn.name!r}" for load in instance.cnns for name in load.cnn.layers
@@ -249,29 +271,29 @@ def of_instance(instance: Instance, energy_limit_j: float | None = None) -> Prob
 
 
 def energy_of(instance: Instance, problem: Problem, limit: float = np.inf) -> Budget:
-    """Energy of an instance's CNNs, joules, as a budget of its problem."""
+    """Energy of an instance's CNNs, joules, as a budget of its problem, within a limit."""
     joules_mop = np.array([unit.energy_j_mop for unit in instance.units])
     cost, per_hop = _costs(instance, joules_mop, instance.energy_j_kb)
-    return Budget(cost, np.array([per_hop[link.first] for link in problem.links]), limit)
+    return Budget(cost, np.array([per_hop[transfer.first] for transfer in problem.transfers]), limit)
 
 
 def minimising(problem: Problem, budget: Budget) -> Problem:
-    """The same problem with the second cost as its objective."""
-    links = tuple(
-        replace(link, per_hop=float(per_hop))
-        for link, per_hop in zip(problem.links, budget.per_hop, strict=True)
+    """The same problem with a second cost as its objective."""
+    transfers = tuple(
+        replace(transfer, per_hop=float(per_hop))
+        for transfer, per_hop in zip(problem.transfers, budget.per_hop, strict=True)
     )
-    whole = Branch(tuple(range(len(problem.cost))), tuple(range(len(links))))
+    whole = Branch(tuple(range(len(problem.cost))), tuple(range(len(transfers))))
     return replace(
         problem,
         cost=np.where(np.isfinite(problem.cost), budget.cost, np.inf),
-        links=links,
-        stages=(Stage(1.0, (whole,)),),
+        transfers=transfers,
+        phases=(Phase(1.0, (whole,)),),
     )
 
 
 def _costs(instance: Instance, per_mop: Floats, per_kb: float) -> tuple[Floats, Floats]:
-    """Cost `(tasks, units)` of layers with the transfers of their CNN's ends, and of a hop `(tasks,)`."""
+    """Cost `(tasks, units)` of layers with the transfers from source and to sink; cost of a hop `(tasks,)`."""
     rows: list[Floats] = []
     per_hop: list[float] = []
     for load in instance.cnns:
@@ -290,5 +312,5 @@ def _costs(instance: Instance, per_mop: Floats, per_kb: float) -> tuple[Floats, 
 
 
 def _entry(instance: Instance, load: Workload) -> int:
-    """The layer that the image travels to."""
+    """The layer that receives the image."""
     return 1 if instance.reference_compatible and len(load.cnn.demand_mop) > 1 else 0

@@ -1,12 +1,18 @@
 """What a Keras model demands, layer by layer: million operations, KB of weights, KB of output.
 
-    >>> cnn = profile(keras_model)
-    >>> instance = Instance(units=..., cnns=[Workload(cnn=cnn, source="camera")], range_m=10)
+    >>> import tensorflow as tf
+    >>> image = tf.keras.Input((8, 8, 3))
+    >>> features = tf.keras.layers.Conv2D(4, 3, name="first")(image)
+    >>> logits = tf.keras.layers.Dense(10, name="second")(tf.keras.layers.Flatten()(features))
+    >>> cnn = profile(tf.keras.Model(image, logits, name="tiny"))
+    >>> cnn.layers, cnn.output_kb
+    (('first', 'second'), (0.576, 0.04))
 
-A model is cut wherever a single tensor passes from what is before to what is behind; what lies between two
-cuts, branches and all, is one layer of the profile, and cuts are made before layers with weights only. So a
-convolution takes its pool, norm and activation along, and a residual block is one layer. Further outputs are
-early exits: each is a layer of its own behind the layer that it hangs on, and passes the trunk's tensor on.
+The model is divided wherever a single tensor passes from the layers before to the layers behind, and a layer
+with weights follows. The layers between two divisions, branches included, are one layer of the profile: a
+convolution comes with its pooling, normalization and activation, and a residual block is one layer. Further
+outputs are early exits: each is a layer of its own behind the layer that feeds it, and passes the trunk's
+tensor on.
 
 An operation is a multiplication with addition, binary or not. Weights and outputs take the bits that Larq
 counts: 1 for a binary weight, 1 for an output of signs, 32 otherwise. KB are 1,000 bytes, as in the
@@ -18,22 +24,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import larq as lq
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any
 
 from ddnn_tf.placement.instance import Cnn
+from ddnn_tf.schemes import SCHEMES
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 __all__ = ["Demand", "demand_of", "profile"]
 
-_KB = 8 * 1000  # bits
+_KB = 8 * 1000
+"""Bits of a KB."""
 _FLOAT_BITS = 32
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What some layers demand: million operations, and KB of weights."""
+    """What some layers demand together.
+
+    Attributes:
+        mop: Million operations for a sample.
+        memory_kb: KB of weights.
+    """
 
     mop: float
     memory_kb: float
@@ -41,7 +54,7 @@ class Demand:
 
 @dataclass
 class _Part:
-    """A layer of the profile: the Keras layers in it, the one whose tensor it passes on, and its exit."""
+    """A layer of the profile: its Keras layers, the one whose tensor it passes on, and its exit."""
 
     label: str
     layers: list[str]
@@ -50,13 +63,18 @@ class _Part:
 
 
 def demand_of(layers: Sequence[tf.keras.layers.Layer], model: tf.keras.Model) -> Demand:
-    """What layers of a model demand together.
+    """Counts what layers of a model demand together.
 
     Args:
         layers: Some of the model's layers.
-        model: The model; built.
+        model: The model, built.
+
+    Raises:
+        ValueError: The operations of a layer are unknown.
     """
-    profiles = {one.name: one for one in lq.models.ModelProfile(model).layer_profiles}
+    import larq as lq
+
+    profiles = {each.name: each for each in lq.models.ModelProfile(model).layer_profiles}
     bits = sum(profiles[layer.name].memory for layer in layers)
     return Demand(sum(_operations(layer, profiles[layer.name]) for layer in layers) / 1e6, bits / _KB)
 
@@ -67,16 +85,17 @@ def profile(
     """The profile of a Keras model with one input.
 
     Args:
-        model: The model; its last output is that of the final layer, others are early exits.
-        name: Of the profile; None: the model's.
-        exits: By output name, the share of decisions that leave there; sums to 1. Needed if the model has
-            several outputs.
+        model: The model; its last output is that of the final layer, the others are early exits.
+        name: Name of the profile; None: that of the model.
+        exits: Share of the decisions that leave at each output, by its name; the shares sum to 1. Required if
+            the model has several outputs.
 
     Returns:
-        A CNN for a `Workload`. Its layers are named after the first layer with weights in each.
+        A CNN for a `Workload`. Each of its layers has the name of its first Keras layer with weights.
 
     Raises:
-        ValueError: Several inputs, shared layers, no weights, or exits that do not name the outputs.
+        ValueError: The model has several inputs, shared layers, no weights or layers whose operations are
+            unknown, or `exits` does not name its outputs.
     """
     _check(model, exits)
     names, feeders = list(model.output_names), _feeders(model)
@@ -91,15 +110,15 @@ def profile(
     for output, feeder in zip(names[:-1], feeders[:-1], strict=True):
         head = [name for name in _ancestors(feeder, before) if name not in trunk]
         roots = {parent for name in head for parent in before[name] if parent in trunk} or {feeder}
-        at = [number for number, part in enumerate(parts) if {part.end} == roots]
-        if not at:
+        feeding = [number for number, part in enumerate(parts) if {part.end} == roots]
+        if not feeding:
             raise ValueError(
                 f"Expected the exit '{output}' to hang on the end of one layer, but it hangs on "
                 f"{', '.join(sorted(roots))}: attach it where a single tensor passes."
             )
         taken = {part.label for part in parts}
         label = output if output not in taken else f"{output}_exit"
-        parts.insert(at[-1] + 1, _Part(label, head, parts[at[-1]].end, output))
+        parts.insert(feeding[-1] + 1, _Part(label, head, parts[feeding[-1]].end, output))
     demands = [demand_of([layers[name] for name in part.layers], model) for part in parts]
     shares = {names[-1]: 1.0} if exits is None else dict(exits)
     return Cnn(
@@ -153,18 +172,19 @@ def _parents(model: tf.keras.Model) -> dict[str, list[str]]:
 
 
 def _ancestors(name: str, before: Mapping[str, list[str]]) -> list[str]:
-    """A layer and all that lead to it."""
-    found, todo = {name: None}, [name]
-    while todo:
-        for parent in before[todo.pop()]:
-            if parent not in found:
-                found[parent] = None
-                todo.append(parent)
-    return list(found)
+    """A layer and all layers that lead to it."""
+    reached = {name: None}
+    to_visit = [name]
+    while to_visit:
+        for parent in before[to_visit.pop()]:
+            if parent not in reached:
+                reached[parent] = None
+                to_visit.append(parent)
+    return list(reached)
 
 
 def _parts(order: list[str], before: Mapping[str, list[str]], layers: Mapping[str, Any]) -> list[list[str]]:
-    """Layers in order, cut where a single tensor passes and the next layer has weights."""
+    """Layers in order, divided where a single tensor passes and a layer with weights follows."""
     last_use = {parent: at for at, name in enumerate(order) for parent in before[name]}
     parts: list[list[str]] = [[]]
     for at, name in enumerate(order):
@@ -185,7 +205,7 @@ def _begins(rest: list[str], last_use: Mapping[str, int], at: int, layers: Mappi
 
 
 def _has_kernel(name: str, layers: Mapping[str, Any]) -> bool:
-    """Whether a layer has more than norms and biases."""
+    """Whether a layer has weights besides those of normalization and biases."""
     return any(len(weight.shape) >= 2 for weight in layers[name].weights)
 
 
@@ -193,23 +213,30 @@ def _first_weights(part: list[str], layers: Mapping[str, Any]) -> str:
     return next((name for name in part if _has_kernel(name, layers)), part[0])
 
 
-def _operations(layer: tf.keras.layers.Layer, found: Any) -> float:
-    counted = found.op_count("mac")
-    if counted is not None or not layer.weights:
-        return float(counted or 0)
+def _operations(layer: tf.keras.layers.Layer, counted: Any) -> float:
+    """Multiplications of a layer for a sample; `counted` is Larq's profile of it."""
+    operations = counted.op_count("mac")
+    if operations is not None or not layer.weights:
+        return float(operations or 0)
     kernels = [weight for weight in layer.weights if len(weight.shape) >= 2]
-    if kernels and not type(layer).__module__.startswith("ddnn_tf."):
+    if kernels and not _aggregates(layer):
         raise ValueError(
             f"Expected layers whose operations Larq counts, but '{layer.name}' is a {type(layer).__name__}: "
             "write down its demand in a `Cnn` of your own."
         )
-    # Our aggregation: its kernel at every position of the output.
+    # An aggregation applies its kernels at every position of the output.
     positions = math.prod(layer.output_shape[1:-1])
-    return float(
-        sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) >= 2) * positions
-    )
+    return float(sum(math.prod(weight.shape) for weight in kernels) * positions)
+
+
+def _aggregates(layer: tf.keras.layers.Layer) -> bool:
+    """Whether a layer is that of a registered aggregation scheme."""
+    name = f"{type(layer).__module__}:{type(layer).__qualname__}"
+    return any(SCHEMES[scheme].layer == name for scheme in SCHEMES)
 
 
 def _output_kb(layer: tf.keras.layers.Layer) -> float:
-    signs = any(getattr(one, "precision", None) == 1 for one in (layer, getattr(layer, "activation", None)))
-    return math.prod(layer.output_shape[1:]) * (1 if signs else _FLOAT_BITS) / _KB
+    """KB of a layer's output for a sample."""
+    activation = getattr(layer, "activation", None)
+    is_binary = any(getattr(each, "precision", None) == 1 for each in (layer, activation))
+    return math.prod(layer.output_shape[1:]) * (1 if is_binary else _FLOAT_BITS) / _KB

@@ -87,7 +87,7 @@ class Relaxation:
         share = problem.demand[:, :, None] / self._capacity[:, None]
         self._share = np.where(self._bounded[:, None], share, 0.0)
         self._cost = np.where(np.isfinite(problem.cost), problem.cost, 0.0)
-        self._link_of = {link.first: at for at, link in enumerate(problem.links)}
+        self._transfer_of = {transfer.first: at for at, transfer in enumerate(problem.transfers)}
         self._steps: dict[int, tuple[float, Floats]] = {}
 
     def start(self) -> Prices:
@@ -103,22 +103,29 @@ class Relaxation:
             cost = cost + prices.budget * self.problem.budget.cost
         return cost + np.einsum("rtn,rn->tn", self._share, prices.unit)
 
-    def per_hop(self, link: int, prices: Prices) -> float:
-        """Priced cost of a hop of a link."""
+    def per_hop(self, transfer: int, prices: Prices) -> float:
+        """Priced cost of a hop of a transfer."""
         problem = self.problem
-        per_hop = float(prices.chain[problem.owner[problem.links[link].first]]) * problem.links[link].per_hop
+        per_hop = (
+            float(prices.chain[problem.owner[problem.transfers[transfer].first]])
+            * problem.transfers[transfer].per_hop
+        )
         if problem.budget is not None:
-            per_hop += prices.budget * float(problem.budget.per_hop[link])
+            per_hop += prices.budget * float(problem.budget.per_hop[transfer])
         return per_hop
 
-    def step(self, link: int, prices: Prices) -> Floats:
-        """Priced cost of each step of a link; infinite for those that are out."""
-        problem, ends, per_hop = self.problem, self.problem.links[link], self.per_hop(link, prices)
-        kept = self._steps.get(link)
+    def step(self, transfer: int, prices: Prices) -> Floats:
+        """Priced cost of each step of a transfer; infinite for those that are out."""
+        problem, ends, per_hop = (
+            self.problem,
+            self.problem.transfers[transfer],
+            self.per_hop(transfer, prices),
+        )
+        kept = self._steps.get(transfer)
         if kept is None or kept[0] != per_hop:
             hops = problem.hops[np.ix_(self.choices.ends[ends.first], self.choices.begins[ends.second])]
-            kept = (per_hop, np.where(self.choices.steps[link], per_hop * hops, np.inf))
-            self._steps[link] = kept
+            kept = (per_hop, np.where(self.choices.steps[transfer], per_hop * hops, np.inf))
+            self._steps[transfer] = kept
         return kept[1]
 
     def relax(self, prices: Prices) -> _Relaxed:
@@ -222,7 +229,7 @@ class Relaxation:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
         """Units of a task, units of the next in a sweep, and the steps between."""
         first, second = min(before, task), max(before, task)
-        step = self.step(self._link_of[first], prices)
+        step = self.step(self._transfer_of[first], prices)
         ends, begins = self.choices.ends[first], self.choices.begins[second]
         return (ends, begins, step) if before < task else (begins, ends, step.T)
 
@@ -277,7 +284,7 @@ class Relaxation:
                 ends, begins, step = self._between(task, task + 1, prices)
                 to_here = self._entering(relaxed.ways[task], ends, begins, step)
                 from_there = self._entering(behind[task + 1], begins, ends, np.zeros_like(step.T)).T
-                steps[self._link_of[task]] &= to_here + from_there <= limit
+                steps[self._transfer_of[task]] &= to_here + from_there <= limit
         self.choices.restrict(spans, steps)
         self._steps.clear()
 
@@ -286,9 +293,9 @@ class Relaxation:
         problem = self.problem
         costs = np.zeros(len(problem.chains))
         np.add.at(costs, problem.owner, problem.cost[np.arange(len(units)), units])
-        for link in problem.links:
-            costs[problem.owner[link.first]] += (
-                link.per_hop * problem.hops[units[link.first], units[link.second]]
+        for transfer in problem.transfers:
+            costs[problem.owner[transfer.first]] += (
+                transfer.per_hop * problem.hops[units[transfer.first], units[transfer.second]]
             )
         return costs
 

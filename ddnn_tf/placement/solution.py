@@ -1,10 +1,11 @@
-"""A placement, what it costs, and how sure it is that there is no better one.
+"""A placement, its latency and energy, and the proof that no placement is better.
 
+>>> from ddnn_tf.placement import random_instance
 >>> solution = solve(random_instance("early-exit", seed=0))
->>> solution.status, solution.latency_s
-('optimal', 0.7289900809186566)
->>> solution.cnns[0].units
-('unit_40', 'unit_31', ...)
+>>> solution.status, round(solution.latency_s, 8)
+('optimal', 0.72899008)
+>>> len(solution.assignment[0]), round(solution.cnns[0].transmission_s, 4)
+(8, 0.1071)
 """
 
 from __future__ import annotations
@@ -17,27 +18,26 @@ from ddnn_tf.placement.instance import Instance
 from ddnn_tf.placement.problem import of_instance
 from ddnn_tf.placement.solver import Outcome, Status, solve_problem
 
-__all__ = ["Solution", "solve"]
+__all__ = ["Solution", "solution_of", "solve"]
 
-
-_AGREEMENT = 1e-6
+_AGREEMENT = 1e-6  # relative; the checker adds the same terms in another order
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What `solve` found.
+    """The result of `solve`.
 
     Attributes:
         instance: The problem.
-        assignment: For each CNN, the unit's name for each layer; empty if none was found in time.
-        cnns: For each CNN, its latency and energy, recomputed by the checker.
+        assignment: Name of the unit of each layer, by CNN; empty if the time ended without a placement.
+        cnns: Latency and energy of each CNN, recomputed by the checker.
         latency_s: The objective: sum or maximum of the CNNs' latencies, seconds; None without a placement.
-        bound_s: No placement has less, seconds.
+        bound_s: Lower bound on the latency of every placement, seconds.
         gap: (latency - bound) / latency; None without a placement.
-        status: `optimal` (proven, to 1e-4 at most), `feasible` (a gap is left) or `unknown` (time ran out
-            without a placement).
-        seconds: What solving took.
-        energy_j: Joules for one image of each CNN; None without a placement.
+        status: `optimal` (proven, with a gap of at most 1e-4), `feasible` (a gap is left) or `unknown` (the
+            time ended without a placement).
+        seconds: Duration of the search.
+        energy_j: Energy for one image of each CNN, joules; None without a placement.
     """
 
     instance: Instance = field(repr=False)
@@ -51,7 +51,7 @@ class Solution:
     energy_j: float | None
 
     def summary(self) -> dict[str, Any]:
-        """For JSON: figures, and for each CNN its units layer by layer."""
+        """Latency, bound, status, and the unit of each layer by CNN, as JSON values."""
         return {
             "latency_s": self.latency_s,
             "bound_s": self.bound_s,
@@ -64,10 +64,10 @@ class Solution:
                 {
                     "cnn": load.cnn.name,
                     "units": dict(zip(load.cnn.layers, units, strict=True)),
-                    "processing_s": found.processing_s,
-                    "transmission_s": found.transmission_s,
+                    "processing_s": cost.processing_s,
+                    "transmission_s": cost.transmission_s,
                 }
-                for load, units, found in zip(self.instance.cnns, self.assignment, self.cnns, strict=False)
+                for load, units, cost in zip(self.instance.cnns, self.assignment, self.cnns, strict=False)
             ],
         }
 
@@ -83,16 +83,16 @@ def solve(
 
     Args:
         instance: The problem.
-        time_limit: Seconds; then the best placement so far is returned, with its bound and gap.
-        relative_gap: When to stop: at a placement this close to the bound.
-        energy_limit_j: Most joules for one image of each CNN.
+        time_limit: Seconds; when they end, the best placement so far is returned, with its bound and gap.
+        relative_gap: The search stops at a placement this close to the bound.
+        energy_limit_j: Most energy for one image of each CNN, joules; None: no limit.
 
     Returns:
         The placement, checked by `check_placement`.
 
     Raises:
         InfeasibleError: No placement keeps the limits; the message names the layer and the limit.
-        ValueError: A time limit or gap that is not positive, or a negative limit of energy.
+        ValueError: The time limit or gap is not positive, or the limit of energy is negative.
     """
     if energy_limit_j is not None and not energy_limit_j >= 0:
         raise ValueError(f"Expected `energy_limit_j` to be 0 or more, but got {energy_limit_j}.")
@@ -101,10 +101,10 @@ def solve(
 
 
 def solution_of(instance: Instance, outcome: Outcome) -> Solution:
-    """An outcome in the instance's names, checked.
+    """Translates an outcome into names of units, and checks it.
 
     Raises:
-        RuntimeError: The checker finds another latency, or a broken limit: a defect of the solver.
+        RuntimeError: The checker finds another latency or a violated limit: a defect of the solver.
     """
     if outcome.units is None:
         return Solution(instance, (), (), None, outcome.bound, None, outcome.status, outcome.seconds, None)
@@ -112,9 +112,11 @@ def solution_of(instance: Instance, outcome: Outcome) -> Solution:
     assignment = tuple(tuple(next(names) for _ in load.cnn.layers) for load in instance.cnns)
     checked = check_placement(instance, assignment)
     if checked.violations:
-        raise RuntimeError(f"The solver's placement breaks a limit: {checked.violations[0]}.")
+        raise RuntimeError(f"The solver's placement violates a limit: {checked.violations[0]}.")
     if abs(checked.latency_s - outcome.objective) > _AGREEMENT * abs(checked.latency_s):
-        raise RuntimeError(f"The solver says {outcome.objective} s, but the checker {checked.latency_s} s.")
+        raise RuntimeError(
+            f"The solver reports {outcome.objective} s, but the checker {checked.latency_s} s."
+        )
     return Solution(
         instance=instance,
         assignment=assignment,

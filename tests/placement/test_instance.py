@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_placements import small_instance
 
-from ddnn_tf.placement import CNNS, UNIT_TYPES, Cnn, Experiment, Instance, Unit, random_instance
-from ddnn_tf.placement.catalogue import DATA_RATE_KB_S, DEFAULT_MIX, INPUT_KB
+from ddnn_tf.placement import CNNS, UNIT_TYPES, Cnn, Instance, Scenario, Unit, random_instance
 from ddnn_tf.placement.checker import _Hops
+from ddnn_tf.placement.cnn_catalogue import DATA_RATE_KB_S, DEFAULT_MIX, INPUT_KB
 
 TEXT = """
 units:
@@ -192,9 +192,9 @@ def test_random_instances_repeat_and_are_connected() -> None:
         ({"range_m": 0.1}, "none of 1000 networks was connected"),
     ],
 )
-def test_refuses_experiments(change: dict[str, Any], message: str) -> None:
+def test_refuses_scenarios(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        random_instance(Experiment(**change))
+        random_instance(Scenario(**change))
 
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +203,6 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         Instance.from_yaml(TEXT)
 
 
-def test_unknown_experiment() -> None:
-    with pytest.raises(ValueError, match="experiment out of single, early-exit, multi, mixed, but got 'x'"):
+def test_unknown_scenario() -> None:
+    with pytest.raises(ValueError, match="scenario out of single, early-exit, multi, mixed, but got 'x'"):
         random_instance("x")

@@ -37,7 +37,7 @@ def contains(relaxation: Relaxation, units: np.ndarray) -> bool:
                 if not choices.spans[first][task - first, units[task]]:
                     return False
                 first = task + 1
-    for block, link in zip(choices.steps, problem.links, strict=True):
+    for block, link in zip(choices.steps, problem.transfers, strict=True):
         here, there = units[link.first], units[link.second]
         if here == there:
             continue
@@ -83,7 +83,7 @@ def test_both_directions_agree(instance_seed: int, price_seed: int) -> None:
         units = relaxation.path(chain, ways)
         total = sum(nodes[task, unit] for task, unit in zip(chain, units, strict=True))
         for task in chain[:-1]:
-            at = next(number for number, link in enumerate(problem.links) if link.first == task)
+            at = next(number for number, link in enumerate(problem.transfers) if link.first == task)
             here, there = units[task - chain.start], units[task - chain.start + 1]
             total += relaxation.per_hop(at, prices) * problem.hops[here, there]
         assert total == pytest.approx(cost)

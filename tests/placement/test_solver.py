@@ -17,7 +17,7 @@ from ddnn_tf.placement import (
     solve,
 )
 from ddnn_tf.placement.problem import energy_of, of_instance
-from ddnn_tf.placement.random_instances import Experiment
+from ddnn_tf.placement.random_instances import Scenario
 
 
 @pytest.mark.parametrize("block", range(6))
@@ -79,7 +79,7 @@ def test_model_means_what_the_checker_says(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_slack_capacity_is_a_shortest_path(seed: int) -> None:
     """A CNN on 50 units that hold it whole: dynamic programming over its layers, written out here."""
-    instance = random_instance(Experiment(cnns=("resnet152",), layers_per_unit=None), seed)
+    instance = random_instance(Scenario(cnns=("resnet152",), layers_per_unit=None), seed)
     load = instance.cnns[0]
     cnn, rate, hops = load.cnn, instance.data_rate_kb_s, instance.hops
     speed = np.array([unit.speed_mop_s for unit in instance.units])

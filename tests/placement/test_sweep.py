@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ddnn_tf.placement import Experiment, Instance, check_placement, random_instance, solve
+from ddnn_tf.placement import Instance, Scenario, check_placement, random_instance, solve
+from ddnn_tf.placement.solution_files import write_solution
 from ddnn_tf.placement.sweep import Sweep, run_sweep
-from ddnn_tf.placement.tables import write_solution
 
-SMALL = Experiment(cnns=("sevenlayer", "sevenlayer_early_exit"), units=12, half_width_m=8.0)
+SMALL = Scenario(cnns=("sevenlayer", "sevenlayer_early_exit"), units=12, half_width_m=8.0)
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -49,9 +49,9 @@ def test_files_say_what_the_solution_says(tmp_path: Path) -> None:
 
 
 def test_interrupted_sweep_continues(tmp_path: Path) -> None:
-    sweep = Sweep(SMALL, experiments=2, layers=(1, 2), time_limit=20)
+    sweep = Sweep(SMALL, instances=2, layers=(1, 2), time_limit=20)
     first = run_sweep(sweep, tmp_path, jobs=2)
-    assert [(one["experiment"], one["layers_per_unit"]) for one in first] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert [(one["instance"], one["layers_per_unit"]) for one in first] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     kept = tmp_path / "exp_0" / "L1" / "result.json"
     stamp = kept.stat().st_mtime_ns
     (tmp_path / "exp_1" / "L2" / "result.json").unlink()
@@ -60,30 +60,30 @@ def test_interrupted_sweep_continues(tmp_path: Path) -> None:
     assert seen == [(3, 4), (4, 4)]
     assert kept.stat().st_mtime_ns == stamp
     assert [one["latency_s"] for one in again] == [one["latency_s"] for one in first]
-    more = run_sweep(replace(sweep, experiments=3), tmp_path)
+    more = run_sweep(replace(sweep, instances=3), tmp_path)
     assert more[:4] == again
     assert len(rows(tmp_path / "sweep.csv")) == 6
 
 
 def test_each_problem_is_solved_on_its_own(tmp_path: Path) -> None:
     """In the reference the limit of one layer a unit stays when two are allowed."""
-    for record in run_sweep(Sweep(SMALL, experiments=1, layers=(1, 3)), tmp_path):
+    for record in run_sweep(Sweep(SMALL, instances=1, layers=(1, 3)), tmp_path):
         instance = random_instance(replace(SMALL, layers_per_unit=record["layers_per_unit"]), 0)
         assert record["latency_s"] == pytest.approx(solve(instance).latency_s)
         assert record["status"] == "optimal"
 
 
 def test_infeasible_problems_are_recorded(tmp_path: Path) -> None:
-    experiment = replace(SMALL, mix={"stm32h7": 1.0})
-    (record,) = run_sweep(Sweep(experiment, experiments=1, layers=(1,)), tmp_path)
+    scenario = replace(SMALL, mix={"stm32h7": 1.0})
+    (record,) = run_sweep(Sweep(scenario, instances=1, layers=(1,)), tmp_path)
     assert record["status"] == "infeasible"
     assert "needs 4816.9 KB of memory" in record["reason"]
 
 
 def test_refuses(tmp_path: Path) -> None:
-    run_sweep(Sweep(SMALL, experiments=1, layers=(2,)), tmp_path / "sweep")
-    with pytest.raises(FileExistsError, match="with other parameters"):
-        run_sweep(Sweep(replace(SMALL, units=13), experiments=1, layers=(2,)), tmp_path / "sweep")
+    run_sweep(Sweep(SMALL, instances=1, layers=(2,)), tmp_path / "sweep")
+    with pytest.raises(FileExistsError, match=r"holds results with another sweep\.json"):
+        run_sweep(Sweep(replace(SMALL, units=13), instances=1, layers=(2,)), tmp_path / "sweep")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="other files"):
@@ -91,10 +91,10 @@ def test_refuses(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="is a file"):
         run_sweep(Sweep(SMALL), tmp_path / "other" / "letter.txt")
     for change, message in (
-        ({"experiments": 0}, "at least one experiment, but got 0"),
+        ({"instances": 0}, "at least one instance, but got 0"),
         ({"layers": (0,)}, "at least one layer a unit, but got 0"),
-        ({"experiment": replace(SMALL, units=0)}, "`units` to be at least 1"),
-        ({"experiment": replace(SMALL, cnns=("lenet",))}, "CNN out of"),
+        ({"scenario": replace(SMALL, units=0)}, "`units` to be at least 1"),
+        ({"scenario": replace(SMALL, cnns=("lenet",))}, "CNN out of"),
         ({"time_limit": 0.0}, "`time_limit` to be positive"),
     ):
         with pytest.raises(ValueError, match=message):

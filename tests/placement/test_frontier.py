@@ -9,7 +9,7 @@ import pytest
 from small_placements import exhaustive, small_instance
 
 from ddnn_tf.placement import Instance, random_instance
-from ddnn_tf.placement.pareto import pareto_front
+from ddnn_tf.placement.frontier import latency_energy_front
 from ddnn_tf.placement.problem import energy_of, of_instance
 
 
@@ -26,7 +26,7 @@ def test_no_placement_dominates_the_front() -> None:
         instance = costs_energy(seed)
         if instance is None:
             continue
-        front = pareto_front(instance, 4)
+        front = latency_energy_front(instance, 4)
         assert front[0].status == "optimal"
         for one, two in itertools.pairwise(front):
             assert one.latency_s < two.latency_s
@@ -57,7 +57,7 @@ def test_front_of_a_real_network() -> None:
         )
         for unit in instance.units
     )
-    front = pareto_front(instance.replace(units=units, energy_j_kb=1e-5), 4)
+    front = latency_energy_front(instance.replace(units=units, energy_j_kb=1e-5), 4)
     assert len(front) >= 3
     assert {solution.status for solution in front} == {"optimal"}
     problem = of_instance(front[0].instance)
@@ -71,6 +71,6 @@ def test_front_of_a_real_network() -> None:
 
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="'energy_j_mop' of every unit and 'energy_j_kb' are 0"):
-        pareto_front(random_instance("single", 0))
+        latency_energy_front(random_instance("single", 0))
     with pytest.raises(ValueError, match="`points` to be at least 2, but got 1"):
-        pareto_front(random_instance("single", 0), 1)
+        latency_energy_front(random_instance("single", 0), 1)
