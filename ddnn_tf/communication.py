@@ -111,7 +111,8 @@ def _checked(hierarchy: Hierarchy, exit_shares: Sequence[float]) -> list[float]:
     names = ", ".join(hierarchy.exit_tier_names)
     if len(shares) != len(hierarchy.exit_tiers) or not all(0 <= share <= 1 for share in shares):
         raise ValueError(
-            f"Expected `exit_shares` to hold a fraction between 0 and 1 for each of {names}, but got {shares}."
+            f"Expected `exit_shares` to hold a fraction between 0 and 1 for each of {names}, but got "
+            f"{shares}."
         )
     if abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"Expected `exit_shares` to sum to 1, but got a sum of {sum(shares):.6g}.")

@@ -1,14 +1,14 @@
 """Reading and writing files: YAML documents, one-sentence errors, atomic writes, claimed directories.
 
-    >>> class Plan(Document):
-    ...     subject: ClassVar[str] = "plan"
-    ...     hosts: tuple[str, ...]
-    >>> Plan.from_yaml("hosts: [10.0.0.2]").to_yaml()
-    'hosts: [10.0.0.2]\\n'
-    >>> Plan.from_yaml("host: [10.0.0.2]")
-    Traceback (most recent call last):
-    ...
-    ValueError: The plan lacks the field 'hosts'.
+>>> class Plan(Document):
+...     subject: ClassVar[str] = "plan"
+...     hosts: tuple[str, ...]
+>>> Plan.from_yaml("hosts: [10.0.0.2]").to_yaml()
+'hosts: [10.0.0.2]\\n'
+>>> Plan.from_yaml("host: [10.0.0.2]")
+Traceback (most recent call last):
+...
+ValueError: The plan lacks the field 'hosts'.
 """
 
 from __future__ import annotations

@@ -346,9 +346,7 @@ class Hierarchy:
                     Link(node.name, node.aggregator, Payload.CLASS_VECTOR, node.class_vector, _LOCAL_LEVEL)
                 )
             if node.exit is not None and self.reports(node):
-                found.append(
-                    Link(node.name, self.coordinator, Payload.REPORT, self.class_vector, node.level)
-                )
+                found.append(Link(node.name, self.coordinator, Payload.REPORT, self.class_vector, node.level))
             if node.receiver is not None and node.output is not None:
                 level = self[node.receiver].level
                 found.append(Link(node.name, node.receiver, Payload.FEATURES, node.output, level))
@@ -387,7 +385,7 @@ class Hierarchy:
 
     @functools.cached_property
     def _below(self) -> dict[str, tuple[int, ...]]:
-        below = {name: (number,) for number, name in enumerate(self.device_names)}
+        below: dict[str, tuple[int, ...]] = {name: (number,) for number, name in enumerate(self.device_names)}
         for node in self.receivers:
             heard = {device for sender in node.senders for device in below[sender]}
             below[node.name] = tuple(sorted(heard))
@@ -471,7 +469,8 @@ def _svg(hierarchy: Hierarchy) -> str:
         parts += [
             f'<rect x="{x - _WIDTH / 2:.1f}" y="{y:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
             f'fill="{fill}" stroke="#444"/>',
-            f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle" font-weight="bold">{escape(name)}</text>',
+            f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle" font-weight="bold">'
+            f"{escape(name)}</text>",
             f'<text x="{x:.1f}" y="{y + 34:.1f}" text-anchor="middle" fill="#555">{escape(caption)}</text>',
         ]
     return "\n".join([*parts, "</svg>"])

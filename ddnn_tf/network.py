@@ -105,8 +105,8 @@ def build_individual(topology: Topology) -> tf.keras.Model:
     for node in hierarchy.devices:
         if not node.blocks:
             raise ValueError(
-                f"'{node.name}' has neither 'filters' nor 'units': a device that only sends its raw input has "
-                "no individual model."
+                f"'{node.name}' has neither 'filters' nor 'units': a device that only sends its raw input "
+                "has no individual model."
             )
         vector = class_vector(node, feature_map(node, inputs[node.name]), hierarchy.classes)
         outputs.append(_probabilities(vector, individual_output(node.name)))
@@ -190,7 +190,11 @@ def exit_logits(node: Node, feature: tf.Tensor, classes: int) -> tf.Tensor:
     hidden = feature
     for number, block in enumerate(node.hidden):
         hidden = fc(
-            hidden, block.size, name=f"{node.name}_fc_{number}", precision=node.precision, binary_input=is_bits
+            hidden,
+            block.size,
+            name=f"{node.name}_fc_{number}",
+            precision=node.precision,
+            binary_input=is_bits,
         )
         is_bits = node.is_binary
     return _exit(node, hidden, classes, is_bits)
@@ -211,9 +215,7 @@ def _sensors(hierarchy: Hierarchy) -> dict[str, tf.Tensor]:
     return {node.name: tf.keras.Input(node.sensor.shape, name=node.name) for node in hierarchy.devices}
 
 
-def _presence_of_senders(
-    hierarchy: Hierarchy, node: Node, present: tf.Tensor | None
-) -> tf.Tensor | None:
+def _presence_of_senders(hierarchy: Hierarchy, node: Node, present: tf.Tensor | None) -> tf.Tensor | None:
     """`(batch, senders)` bool of a node: a sender is present if any device below it is."""
     if present is None:
         return None

@@ -156,7 +156,7 @@ def train_run(
     thresholds = choose_thresholds(models[_MODEL], topology, data)
     found = evaluate(models[_MODEL], topology, data, thresholds, models.get(_INDIVIDUAL))
     write_text(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")
-    write_text(place / _METRICS, json.dumps(asdict(found), indent=2) + "\n")
+    write_text(place / _METRICS, json.dumps(found.to_dict(), indent=2) + "\n")
     for name, model in models.items():
         with atomic_write(place / name) as aside:
             model.save(aside)

@@ -41,6 +41,7 @@ HIGHEST_CODE = 255
 _FLOAT = np.dtype("<f4")
 # Far above any real class vector, and far below where sums and softmax overflow.
 _LARGEST = 1e6
+_SMALLEST, _GREATEST = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Coding(Strict):
         offset: Physical value of code 0, by channel.
 
     Raises:
-        ValueError: A scale that is not positive and finite, or not one offset for each scale.
+        ValueError: A scale that is not a positive float32, an offset that is not finite, or not one offset
+            for each scale.
     """
 
     scale: tuple[float, ...]
@@ -109,15 +111,16 @@ class Coding(Strict):
     def _check(self) -> Coding:
         if len(self.scale) != len(self.offset) or not self.scale:
             raise ValueError(
-                f"'offset' has {len(self.offset)} numbers and 'scale' {len(self.scale)}: give one of each for "
-                "every channel"
+                f"'offset' has {len(self.offset)} numbers and 'scale' {len(self.scale)}: give one of each "
+                "for every channel"
             )
+        # Codes are computed in float32, in C too, where a step below its normal numbers may be taken for 0.
         for value in self.scale:
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"'scale' holds {value}: a code step must be a positive, finite number")
+            if not _SMALLEST <= value <= _GREATEST:
+                raise ValueError(f"'scale' holds {value}: a code step must be a positive, finite float32")
         for value in self.offset:
-            if not math.isfinite(value):
-                raise ValueError(f"'offset' holds {value}: it must be a finite number")
+            if not abs(value) <= _GREATEST:
+                raise ValueError(f"'offset' holds {value}: it must be a finite float32")
         return self
 
     @classmethod

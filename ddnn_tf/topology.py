@@ -123,7 +123,9 @@ class Devices(Strict):
     @model_validator(mode="after")
     def _check(self) -> Devices:
         if self.filters and len(self.input) == 1:
-            raise ValueError("'filters' are ConvP blocks, but 'input' is a vector: give 'units' in their place")
+            raise ValueError(
+                "'filters' are ConvP blocks, but 'input' is a vector: give 'units' in their place"
+            )
         return self
 
     @property
@@ -184,12 +186,14 @@ class Edge(_Upper):
     """
 
     name: _Name
-    senders: Annotated[tuple[_Name, ...], Field(min_length=1)]
+    senders: tuple[_Name, ...]
     exit: bool = True
     tier: _Name | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Edge:
+        if not self.senders:
+            raise ValueError("'senders' is empty, so nobody sends to this edge: name devices or other edges")
         if not self.filters and not self.units:
             raise ValueError("'filters' and 'units' are empty: an edge needs at least one block")
         return self
@@ -254,11 +258,18 @@ class Topology(Document):
                 continue
             if merged.setdefault(name, coding) != coding:
                 raise ValueError(
-                    f"The topology's 'codings.{name}' are not those of the data set: leave them out, training "
-                    "fills them in."
+                    f"The topology's 'codings.{name}' are not those of the data set: leave them out, "
+                    "training fills them in."
                 )
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return Topology(**{**fields, "codings": merged})
+        return self.replace(codings=merged)
+
+    def replace(self, **fields: Any) -> Topology:
+        """The same topology with other fields, validated anew."""
+        return Topology(**{**{name: getattr(self, name) for name in type(self).model_fields}, **fields})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Topology:
+        """As `replace`: pydantic's own copy would keep the hierarchy of the original."""
+        return self.replace(**(update or {}))
 
     @functools.cached_property
     def hierarchy(self) -> Hierarchy:
@@ -318,9 +329,7 @@ class Topology(Document):
         return cls._of(devices, groups=edges, **options)
 
     @classmethod
-    def figure_2(
-        cls, configuration: str, devices: int | Sequence[Devices] = 6, **options: Any
-    ) -> Topology:
+    def figure_2(cls, configuration: str, devices: int | Sequence[Devices] = 6, **options: Any) -> Topology:
         """A configuration of the paper's Figure 2 by its letter.
 
         Args:
@@ -396,13 +405,15 @@ class Topology(Document):
         has_local = blocks > 0 and any(
             isinstance(each, Mapping) or each.filters or each.units for each in members
         )
-        return cls(
-            devices=members,
-            local=[{"aggregation": local}] if has_local else [],
-            edges=edges,
-            cloud=cloud,
-            classes=classes,
-        )
+        # As plain fields, so that a value out of range is one sentence about the topology.
+        fields: dict[str, Any] = {
+            "devices": members,
+            "local": [{"aggregation": local}] if has_local else [],
+            "edges": edges,
+            "cloud": cloud,
+            "classes": classes,
+        }
+        return cls(**fields)
 
 
 def _sent_by(devices: Devices) -> tuple[Any, ...]:
@@ -464,9 +475,7 @@ class _Maker:
             )
         below = tuple(name for name, above in receiver.items() if above == "cloud")
         exit_ = Exit("cloud", "cloud", topology.cloud.loss_weight)
-        self._nodes["cloud"] = self._upper(
-            topology.cloud, "cloud", Role.CLOUD, top, below, None, exit_
-        )
+        self._nodes["cloud"] = self._upper(topology.cloud, "cloud", Role.CLOUD, top, below, None, exit_)
         # Devices first, then by level; nodes of a level in the order in which they are written.
         nodes = sorted(self._nodes.values(), key=lambda node: node.level)
         named = {1: "local", **names, top: "cloud"}
@@ -505,8 +514,8 @@ class _Maker:
             raise ValueError(f"'{field}' is '{name}', which is reserved: choose another name")
         if name in self._field_of:
             raise ValueError(
-                f"'{field}' is '{name}', which '{self._field_of[name]}' names too: every node needs a name of "
-                "its own"
+                f"'{field}' is '{name}', which '{self._field_of[name]}' names too: every node needs a name "
+                "of its own"
             )
         self._field_of[name] = field
 
@@ -640,8 +649,6 @@ class _Maker:
     ) -> Node:
         field = "cloud" if role is Role.CLOUD else self._field_of[name].removesuffix(".name")
         inputs = tuple(self._output(sender) for sender in senders)
-        if not inputs:
-            raise ValueError(f"'{field}': nobody sends to '{name}': name at least one of its senders")
         shapes = {spec.shape for spec in inputs}
         if len(shapes) > 1 and upper.adapter is None:
             listed = ", ".join(f"{each} {self._output(each).shape}" for each in senders)

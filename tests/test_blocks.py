@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -144,3 +146,41 @@ def test_weights_learn_and_stay_clipped() -> None:
     after = model.get_layer("block_conv").get_weights()[0]
     assert not np.array_equal(before, after)
     assert np.abs(after).max() <= 1
+
+
+def test_a_series_goes_through_blocks_of_one_dimension() -> None:
+    """As a column of pixels through 3x1 kernels and pools; the reference pads and looks along steps alone."""
+    random = np.random.default_rng(5)
+    series = random.integers(0, 256, (4, 9, 2)).astype(np.float32)
+    inputs = tf.keras.Input((9, 2))
+    model = tf.keras.Model(inputs, convp(inputs, 3, name="block"))
+    norm = model.get_layer("block_norm")
+    norm.set_weights(
+        [random.normal(size=3), random.normal(size=3), random.normal(size=3) * 90, np.full(3, 2.0)]
+    )
+    weights = np.where(model.get_layer("block_conv").kernel.numpy() >= 0, 1.0, -1.0)
+    assert weights.shape == (3, 1, 2, 3)
+    padded = np.pad(series, [(0, 0), (1, 1), (0, 0)])
+    sums = sum(padded[:, at : at + 9] @ weights[at, 0] for at in range(3))
+    windows = np.pad(sums, [(0, 0), (1, 1), (0, 0)], constant_values=-np.inf)
+    pooled = np.stack([windows[:, at : at + 3].max(axis=1) for at in range(0, 9, 2)], axis=1)
+    gamma, beta, mean, variance = norm.get_weights()
+    expected = gamma * (pooled - mean) / np.sqrt(variance + norm.epsilon) + beta
+    output = model.predict(series, verbose=0)
+    assert output.shape == (4, 5, 3)
+    assert np.array_equal(output, np.where(expected >= 0, 1.0, -1.0))
+
+
+def test_a_pool_of_a_series_learns_and_is_saved(tmp_path: Path) -> None:
+    inputs = tf.keras.Input((8, 1))
+    features = convp(inputs, 2, name="first")
+    features = convp(features, 2, name="second", binary_input=True)
+    model = tf.keras.Model(inputs, fc(features, 2, name="exit", activation=False))
+    model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    series = np.random.default_rng(0).integers(0, 256, (32, 8, 1)).astype(np.float32)
+    before = model.get_layer("first_conv").get_weights()[0]
+    model.fit(series, np.arange(32) % 2, epochs=2, verbose=0)
+    assert not np.array_equal(before, model.get_layer("first_conv").get_weights()[0])
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras", compile=False)
+    assert np.array_equal(model.predict(series, verbose=0), loaded.predict(series, verbose=0))

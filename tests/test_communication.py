@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from unlike import UNLIKE
 
 from ddnn_tf.communication import bytes_at_exit, bytes_per_link, bytes_per_sample, device_bytes, raw_bytes
 from ddnn_tf.topology import Devices, Topology
@@ -59,7 +60,7 @@ def test_bytes_at_exit_add_up() -> None:
 
 
 def test_float_feature_maps_take_four_bytes_an_element() -> None:
-    topology = Topology(devices=Devices(precision="float"))
+    topology = Topology(devices=Devices(count=6, input=(32, 32, 3), filters=(4,), precision="float"))
     assert bytes_at_exit(topology) == (12, 12 + 16 * 16 * 4 * 4)
 
 
@@ -67,3 +68,29 @@ def test_float_feature_maps_take_four_bytes_an_element() -> None:
 def test_bad_shares(shares: list[float]) -> None:
     with pytest.raises(ValueError, match="exit_shares"):
         bytes_per_sample(Topology(), shares)
+
+
+def test_a_deep_tree_sends_what_its_links_say() -> None:
+    """Half leave at the sites, a quarter at the edges; the gateway has no exit, so it sends the rest."""
+    topology = Topology.from_yaml(UNLIKE)
+    links = bytes_per_link(topology, [0.5, 0.25, 0.25])
+    assert links == pytest.approx(
+        {
+            "camera_0 -> site_a": 16,
+            "camera_0 -> edge_a": 0.5 * 4 * 3 * 4 / 8,
+            "camera_1 -> site_a": 16,
+            "camera_1 -> edge_a": 0.5 * 4 * 3 * 4 / 8,
+            "microphone -> site_b": 16,
+            "microphone -> edge_b": 0.5 * 1,
+            "co2 -> site_b": 16,
+            "co2 -> edge_b": 0.5 * 2,
+            "site_a -> aggregator": 16,
+            "site_b -> aggregator": 16,
+            "edge_a -> aggregator": 0.5 * 16,
+            "edge_a -> hall": 0.25 * 2 * 2 * 8 / 8,
+            "edge_b -> aggregator": 0.5 * 16,
+            "edge_b -> hall": 0.25 * 2 * 8 / 8,
+            "hall -> cloud": 0.25 * 2,
+        }
+    )
+    assert raw_bytes(topology) == (2 * 8 * 6 * 3 + 10 + 2) / 4

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from unlike import UNLIKE
 
 from ddnn_tf.network import build, build_individual, with_presence
-from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Exit, Topology
+from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Topology
 
 
 def small(letter: str, scheme: str = "CC", precision: str = "binary") -> Topology:
@@ -26,8 +27,10 @@ def small(letter: str, scheme: str = "CC", precision: str = "binary") -> Topolog
 
 def images(topology: Topology, samples: int = 7) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
-    shape = (samples, *topology.devices.image_shape)
-    return {name: random.integers(0, 256, shape).astype(np.float32) for name in topology.device_names}
+    return {
+        node.name: random.integers(0, 256, (samples, *node.sensor.shape)).astype(np.float32)
+        for node in topology.hierarchy.devices
+    }
 
 
 def predict(model: tf.keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -39,7 +42,7 @@ def predict(model: tf.keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, n
 def test_named_inputs_and_exits(letter: str) -> None:
     topology = small(letter)
     model = build(topology)
-    assert model.input_names == list(topology.device_names)
+    assert model.input_names == list(topology.hierarchy.device_names)
     assert model.output_names == list(topology.exit_names)
     for probabilities in predict(model, images(topology)).values():
         assert probabilities.shape == (7, 4)
@@ -52,7 +55,7 @@ def test_save_and_load_give_the_same_outputs(letter: str, scheme: str, tmp_path:
     topology = small(letter, scheme)
     model = with_presence(build(topology), topology)
     inputs = images(topology)
-    inputs["present"] = np.random.default_rng(1).random((7, topology.devices.count)) < 0.6
+    inputs["present"] = np.random.default_rng(1).random((7, len(topology.hierarchy.devices))) < 0.6
     model.save(tmp_path / "model.keras")
     loaded = tf.keras.models.load_model(tmp_path / "model.keras")
     for name, expected in predict(model, inputs).items():
@@ -65,7 +68,7 @@ def test_with_presence_is_the_same_network(letter: str) -> None:
     model = build(topology)
     masked = with_presence(model, topology)
     inputs = images(topology)
-    everyone = {**inputs, "present": np.ones((7, topology.devices.count), bool)}
+    everyone = {**inputs, "present": np.ones((7, len(topology.hierarchy.devices)), bool)}
     for name, expected in predict(model, inputs).items():
         assert np.allclose(predict(masked, everyone)[name], expected, atol=1e-6)
 
@@ -90,7 +93,12 @@ def test_devices_have_weights_of_their_own() -> None:
 
 def test_binary_tiers_keep_their_inputs_binary() -> None:
     """Only a block after pixels, an average or a linear layer takes numbers other than -1 and +1."""
-    model = build(Topology(devices=Devices(blocks=2), exits={"cloud": Exit(aggregation="MP")}))
+    model = build(
+        Topology(
+            devices=Devices(count=6, input=(32, 32, 3), filters=(4, 4)),
+            cloud=Cloud(filters=(64, 128), aggregation="MP"),
+        )
+    )
     quantized = {
         layer.name: layer.input_quantizer is not None and layer.pad_values == 1.0
         for layer in model.layers
@@ -105,7 +113,7 @@ def test_binary_tiers_keep_their_inputs_binary() -> None:
 
 def test_mixed_precision_and_hidden_layers() -> None:
     topology = Topology(
-        devices=Devices(count=2, image_shape=(8, 8, 1)),
+        devices=Devices(count=2, input=(8, 8, 1), filters=(4,)),
         cloud=Cloud(filters=(4,), hidden=(5,), precision="float"),
     )
     names = [layer.name for layer in build(topology).layers]
@@ -140,15 +148,62 @@ def test_fits_without_any_helper_of_ours(from_logits: bool) -> None:
 def test_individual_models_share_nothing() -> None:
     topology = small("c")
     model = build_individual(topology)
-    assert model.output_names == ["individual_0", "individual_1", "individual_2"]
+    assert model.output_names == [f"individual_device_{number}" for number in range(3)]
     inputs = images(topology)
     expected = predict(model, inputs)
     inputs["device_1"] = 255 - inputs["device_1"]
     changed = predict(model, inputs)
-    assert np.array_equal(changed["individual_0"], expected["individual_0"])
-    assert not np.array_equal(changed["individual_1"], expected["individual_1"])
+    assert np.array_equal(changed["individual_device_0"], expected["individual_device_0"])
+    assert not np.array_equal(changed["individual_device_1"], expected["individual_device_1"])
 
 
 def test_individual_models_need_blocks() -> None:
-    with pytest.raises(ValueError, match=r"'devices\.blocks' is 0"):
+    with pytest.raises(ValueError, match="'device_0' has neither 'filters' nor 'units'"):
         build_individual(Topology.cloud_only())
+
+
+def test_unlike_devices_in_a_deep_tree() -> None:
+    topology = Topology.from_yaml(UNLIKE)
+    model = build(topology)
+    assert model.input_names == ["camera_0", "camera_1", "microphone", "co2"]
+    assert model.output_names == ["site_a", "site_b", "edge_a", "edge_b", "cloud"]
+    assert {name: output.shape for name, output in predict(model, images(topology)).items()} == dict.fromkeys(
+        model.output_names, (7, 4)
+    )
+    last_layers = {
+        "camera_0": "camera_0_convp_0_sign",
+        "microphone": "microphone_convp_1_series",
+        "co2": "co2_units_0_sign",
+        "edge_b": "edge_b_convp_0_series",
+        "hall": "hall_units_0_sign",
+    }
+    for name, layer in last_layers.items():
+        assert model.get_layer(layer).output.shape[1:] == topology.hierarchy[name].output.shape, name
+
+
+def test_adapters_bring_unlike_maps_to_one_shape_in_bits() -> None:
+    topology = Topology.from_yaml(UNLIKE)
+    hierarchy = topology.hierarchy
+    model = build(topology)
+    adapters = hierarchy.adapters_of("edge_b")
+    assert [adapter.name for adapter in adapters] == ["edge_b_from_microphone", "edge_b_from_co2"]
+    for adapter in adapters:
+        layer = model.get_layer(f"{adapter.name}_units_0_dense")
+        assert layer.input_quantizer is not None
+        assert model.get_layer(f"{adapter.name}_shape").output.shape[1:] == (4, 3) == adapter.output.shape
+    # The maximum of bits is bits; an average is not.
+    assert model.get_layer("edge_a_convp_0_conv").input_quantizer is not None
+    assert model.get_layer("edge_b_convp_0_conv").input_quantizer is None
+
+
+@pytest.mark.parametrize("failed", ["camera_0", "microphone", "co2"])
+def test_a_failed_device_has_no_influence_behind_an_adapter(failed: str) -> None:
+    topology = Topology.from_yaml(UNLIKE)
+    names = topology.hierarchy.device_names
+    model = with_presence(build(topology), topology)
+    inputs = images(topology)
+    inputs["present"] = np.tile([name != failed for name in names], (7, 1))
+    expected = predict(model, inputs)
+    inputs[failed] = 255 - inputs[failed]
+    for name, probabilities in predict(model, inputs).items():
+        assert np.array_equal(probabilities, expected[name]), name

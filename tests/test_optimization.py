@@ -19,7 +19,7 @@ OPTIONS = TrainingOptions(epochs=10, batch_size=8, learning_rate=0.01, seed=5)
 
 @pytest.fixture
 def mixed(tiny_topology: Topology) -> Topology:
-    return tiny_topology.model_copy(update={"cloud": Cloud(filters=(8,), hidden=(6,), precision="float")})
+    return tiny_topology.replace(cloud=Cloud(filters=(8,), hidden=(6,), precision="float"))
 
 
 def answers(model: tf.keras.Model, data: MultiViewDataset) -> np.ndarray:

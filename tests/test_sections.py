@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from unlike import UNLIKE
 
 from ddnn_tf.network import build, with_presence
-from ddnn_tf.sections import compose, cut
+from ddnn_tf.sections import compose, cut, received
 from ddnn_tf.topology import CONFIGURATIONS, Topology
 
 
@@ -34,9 +35,16 @@ def shaken(topology: Topology) -> tf.keras.Model:
     return model
 
 
-def images(topology: Topology, samples: int = 40) -> np.ndarray:
-    shape = (samples, topology.devices.count, *topology.devices.image_shape)
-    return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+def views_of(topology: Topology, samples: int = 40) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+    return {
+        node.name: random.integers(0, 256, (samples, *node.sensor.shape), dtype=np.uint8)
+        for node in topology.hierarchy.devices
+    }
+
+
+def as_floats(views: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: view.astype(np.float32) for name, view in views.items()}
 
 
 def exits(model: tf.keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -50,10 +58,8 @@ def exits(model: tf.keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.
 def test_composed_sections_are_the_whole_network(letter: str, scheme: str, precision: str) -> None:
     topology = small(letter, scheme, precision)
     model = shaken(topology)
-    views = images(topology)
-    expected = exits(
-        model, {name: views[:, at].astype(np.float32) for at, name in enumerate(topology.device_names)}
-    )
+    views = views_of(topology)
+    expected = exits(model, as_floats(views))
     sections = cut(model, topology)
     logits = compose(topology, {name: section.run for name, section in sections.items()}, views)
     assert list(logits) == list(topology.exit_names)
@@ -66,10 +72,9 @@ def test_composed_sections_are_the_whole_network(letter: str, scheme: str, preci
 def test_composed_sections_fail_like_the_whole_network(letter: str, scheme: str) -> None:
     topology = small(letter, scheme)
     model = shaken(topology)
-    views = images(topology)
-    present = np.random.default_rng(2).random(views.shape[:2]) < 0.5
-    inputs = {name: views[:, at].astype(np.float32) for at, name in enumerate(topology.device_names)}
-    expected = exits(with_presence(model, topology), {**inputs, "present": present})
+    views = views_of(topology)
+    present = np.random.default_rng(2).random((40, len(views))) < 0.5
+    expected = exits(with_presence(model, topology), {**as_floats(views), "present": present})
     sections = cut(model, topology, presence=True)
     logits = compose(topology, {name: section.run for name, section in sections.items()}, views, present)
     for name, values in logits.items():
@@ -84,7 +89,7 @@ def test_sections_name_their_senders_and_outputs() -> None:
     assert sections["device_1"].outputs == ("features", "class_vector")
     assert sections["edge_1"].inputs == ("device_2",)
     assert sections["cloud"].inputs == ("edge_0", "edge_1")
-    assert [section.tier for section in sections.values()] == [
+    assert [section.role.value for section in sections.values()] == [
         "device", "device", "device", "local", "edge", "edge", "cloud",
     ]  # fmt: skip
     assert list(cut(build(small("a", "MP")), small("a", "MP"))) == ["cloud"]
@@ -94,7 +99,37 @@ def test_what_does_not_fit_is_refused() -> None:
     topology = small("c", "CC")
     model = build(topology)
     with pytest.raises(ValueError, match="model of the given topology"):
-        cut(model, topology.model_copy(update={"classes": 5}))
+        cut(model, topology.replace(classes=5))
     runners = {name: section.run for name, section in cut(model, topology).items() if name != "local"}
     with pytest.raises(ValueError, match="local has none"):
-        compose(topology, runners, images(topology))
+        compose(topology, runners, views_of(topology))
+
+
+def test_composed_sections_of_unlike_devices_are_the_whole_network() -> None:
+    topology = Topology.from_yaml(UNLIKE)
+    model = shaken(topology)
+    views = views_of(topology)
+    present = np.random.default_rng(2).random((40, len(views))) < 0.6
+    expected = exits(with_presence(model, topology), {**as_floats(views), "present": present})
+    sections = cut(model, topology, presence=True)
+    assert [name for name, section in sections.items() if section.role.value == "adapter"] == [
+        "edge_b_from_microphone", "edge_b_from_co2", "hall_from_edge_a", "hall_from_edge_b",
+    ]  # fmt: skip
+    assert sections["hall"].outputs == ("features",)
+    logits = compose(topology, {name: section.run for name, section in sections.items()}, views, present)
+    assert list(logits) == ["site_a", "site_b", "edge_a", "edge_b", "cloud"]
+    for name, values in logits.items():
+        assert np.array_equal(tf.nn.softmax(values), expected[name]), name
+
+
+def test_what_each_section_receives() -> None:
+    topology = Topology.from_yaml(UNLIKE)
+    inputs = received(topology, cut(build(topology), topology), views_of(topology, 3))
+    shapes = {
+        name: {sender: array.shape[1:] for sender, array in given.items()} for name, given in inputs.items()
+    }
+    assert shapes["co2"] == {"co2": (2,)}
+    assert shapes["site_b"] == {"microphone": (4,), "co2": (4,)}
+    assert shapes["edge_b_from_co2"] == {"co2": (16,)}
+    assert shapes["edge_b"] == {"microphone": (4, 3), "co2": (4, 3)}
+    assert shapes["cloud"] == {"hall": (16,)}

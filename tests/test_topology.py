@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unlike import UNLIKE
 
-from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Edge, Exit, Topology, convp_size
+from ddnn_tf.specs import Coding
+from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Edge, Local, Topology
 
 EXITS = {
     "a": ("cloud",),
@@ -18,13 +20,15 @@ EXITS = {
     "f": ("local", "edge_0", "edge_1", "cloud"),
 }
 DEVICES = {"a": 6, "b": 1, "c": 6, "d": 1, "e": 6, "f": 6}
+CAMERA = {"input": [32, 32, 3], "filters": [4]}
+CAMERAS = {"count": 6, **CAMERA}
 
 
 @pytest.mark.parametrize("letter", CONFIGURATIONS)
 def test_configurations_of_figure_2(letter: str) -> None:
     topology = Topology.figure_2(letter)
     assert topology.exit_names == EXITS[letter]
-    assert topology.devices.count == DEVICES[letter]
+    assert len(topology.hierarchy.devices) == DEVICES[letter]
     assert list(topology.loss_weights) == list(EXITS[letter])
     assert set(topology.loss_weights.values()) == {1.0}
     assert Topology.from_yaml(topology.to_yaml()) == topology
@@ -33,22 +37,39 @@ def test_configurations_of_figure_2(letter: str) -> None:
 def test_default_is_the_papers_network() -> None:
     topology = Topology()
     assert topology == Topology.devices_cloud(devices=6, filters=4, classes=3)
-    assert topology.exits["local"].aggregation == "MP"
-    assert topology.exits["cloud"].aggregation == "CC"
-    assert topology.feature_shape == (16, 16, 4)
+    assert topology.local == (Local(aggregation="MP"),)
+    assert topology.cloud.aggregation == "CC"
+    assert topology.hierarchy["device_0"].output.shape == (16, 16, 4)
 
 
 def test_a_loss_weight_alone_leaves_the_aggregation_as_it_was() -> None:
-    topology = Topology(exits={"local": {"loss_weight": 2}})
-    assert topology.exits["local"] == Exit(aggregation="MP", loss_weight=2)
-    assert topology.exits["cloud"].aggregation == "CC"
+    assert Topology(local={"loss_weight": 2}).local == (Local(aggregation="MP", loss_weight=2),)
 
 
 def test_edges_share_the_devices_in_neighbouring_groups() -> None:
     topology = Topology.devices_edges_cloud(devices=7, edges=3)
-    assert [edge.devices for edge in topology.edges] == [(0, 1), (2, 3, 4), (5, 6)]
-    assert topology.exit_tiers == ("local", "edge", "cloud")
-    assert topology.edge_feature_shape(0) == (8, 8, 32)
+    members = [edge.senders for edge in topology.edges]
+    assert members == [
+        ("device_0", "device_1"),
+        ("device_2", "device_3", "device_4"),
+        ("device_5", "device_6"),
+    ]
+    assert topology.hierarchy.exit_tier_names == ("local", "edge", "cloud")
+    assert topology.hierarchy["edge_0"].output.shape == (8, 8, 32)
+
+
+def test_configurations_take_unlike_devices() -> None:
+    """Unlike maps go through adapters, vectors through FC blocks; alike maps as before."""
+    camera = Devices(name="camera", input=(32, 32, 3), filters=(4,))
+    co2 = Devices(name="co2", input=(2,), units=(16,))
+    mixed = Topology.figure_2("f", [camera, co2])
+    assert mixed.edges[0] == Edge(name="edge_0", senders=("camera",), adapter=(64,), units=(32,))
+    assert mixed.cloud.units == (64,)
+    vectors = Topology.figure_2("c", [co2, co2.model_copy(update={"name": "pir"})])
+    assert vectors.cloud == Cloud(units=(64, 128))
+    raw = Topology.figure_2("a", [camera, co2])
+    assert raw.exit_names == ("cloud",)
+    assert raw.hierarchy["co2"].output.kind == "bytes"
 
 
 @given(
@@ -59,47 +80,122 @@ def test_edges_share_the_devices_in_neighbouring_groups() -> None:
     edges=st.integers(0, 3),
     scheme=st.sampled_from(["MP", "AP", "CC"]),
     weight=st.floats(0.01, 10),
+    scale=st.floats(1e-3, 1e3),
 )
 def test_yaml_round_trip(
-    count: int, filters: int, blocks: int, classes: int, edges: int, scheme: Any, weight: float
+    count: int, filters: int, blocks: int, classes: int, edges: int, scheme: str, weight: float, scale: float
 ) -> None:
-    groups = [tuple(range(start, count, edges)) for start in range(min(edges, count))] if edges else []
+    devices = Devices(count=count, input=(16, 3), filters=(filters,) * blocks)
+    groups = [devices.names[start::edges] for start in range(min(edges, count))] if edges else []
     topology = Topology(
-        devices=Devices(count=count, filters=filters, blocks=blocks),
-        edges=[Edge(devices=group) for group in groups],
+        devices=devices,
+        edges=[
+            Edge(name=f"edge_{number}", senders=group, filters=(4,)) for number, group in enumerate(groups)
+        ],
         cloud=Cloud(filters=(8,), hidden=(16,), precision="float"),
         classes=classes,
-        exits={"local": Exit(aggregation=scheme, loss_weight=weight)},
+        local=Local(aggregation=scheme, loss_weight=weight),
+        codings={"device_0": Coding(scale=(scale,) * 3, offset=(-scale, 0.0, scale))},
     )
     assert Topology.from_yaml(topology.to_yaml()) == topology
+    assert hash(Topology.from_yaml(topology.to_yaml()).devices) == hash(topology.devices)
+
+
+def test_a_tree_of_unlike_devices_survives_yaml() -> None:
+    topology = Topology.from_yaml(UNLIKE)
+    again = Topology.from_yaml(topology.to_yaml())
+    assert again == topology
+    assert again.hierarchy == topology.hierarchy
 
 
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"devices": {"filters": 0}}, "'devices.filters' is 0"),
-        ({"devices": {"count": 0}}, "'devices.count' is 0"),
-        ({"devices": {"image_shape": [32, 32]}}, "devices.image_shape"),
-        ({"devices": {"precision": "ternary"}}, "'devices.precision' is 'ternary'"),
-        ({"devices": {"colour": 1}}, "no field 'devices.colour'"),
+        ({"devices": {**CAMERAS, "filters": [0]}}, "devices.0.filters.0"),
+        ({"devices": {**CAMERAS, "count": 0}}, "'devices.0.count' is 0"),
+        ({"devices": {"count": 6, "filters": [4]}}, "lacks the field 'devices.0.input'"),
+        ({"devices": []}, "devices"),
+        ({"devices": {**CAMERAS, "input": [1, 2, 3, 4]}}, "devices.0.input"),
+        ({"devices": {**CAMERAS, "input": [8], "units": [2]}}, "devices.0: 'filters' are ConvP blocks"),
+        ({"devices": {**CAMERAS, "precision": "ternary"}}, "'devices.0.precision' is 'ternary'"),
+        ({"devices": {**CAMERAS, "colour": 1}}, "no field 'devices.0.colour'"),
+        ({"devices": {**CAMERAS, "name": "a-b"}}, "devices.0.name"),
+        ({"devices": [CAMERA, CAMERA]}, "'devices.1.name' is 'device', which 'devices.0.name' names too"),
+        (
+            {"devices": {**CAMERA, "name": "aggregator"}},
+            "'devices.0.name' is 'aggregator', which is reserved",
+        ),
         ({"cloud": {"filters": [8, 0]}}, "cloud.filters.1"),
         ({"classes": 1}, "'classes' is 1"),
-        ({"exits": {"cloud": {"aggregation": "XX"}}}, "'exits.cloud.aggregation' is 'XX'"),
-        ({"exits": {"edge_0": {}}}, "'exits.edge_0' names no exit"),
-        ({"exits": {"cloud": {"loss_weight": -1}}}, "exits.cloud.loss_weight"),
-        ({"exits": {"cloud": {"loss_weight": float("nan")}}}, "exits.cloud.loss_weight"),
-        ({"exits": {"cloud": {"loss_weight": 0}, "local": {"loss_weight": 0}}}, "every loss_weight is 0"),
-        ({"edges": [{"devices": []}]}, "edges.0: 'devices' is empty"),
-        ({"edges": [{}]}, "lacks the field 'edges.0.devices'"),
-        ({"edges": [{"devices": [0, 1, 2]}, {"devices": [2, 3, 4, 5]}]}, "device 2, which is in 'edges.0"),
-        ({"edges": [{"devices": [0, 1, 2, 3, 4, 6]}]}, "device 6, but 'devices.count' is 6"),
-        ({"edges": [{"devices": [0, 1, 2]}]}, "device 3 belongs to no edge"),
-        ({"edges": [{"devices": range(6), "filters": []}]}, "edges.0: 'filters' is empty"),
+        ({"cloud": {"aggregation": "XX"}}, "'cloud.aggregation' is 'XX': expected the aggregation scheme"),
+        ({"local": {"aggregation": "XX"}}, "'local.0.aggregation' is 'XX'"),
+        ({"local": {"devices": ["nobody"]}}, "'local.0.devices' names 'nobody'"),
+        ({"local": {"loss_weight": -1}}, "local.0.loss_weight"),
+        ({"cloud": {"loss_weight": float("nan")}}, "cloud.loss_weight"),
+        ({"cloud": {"loss_weight": 0}, "local": {"loss_weight": 0}}, "every 'loss_weight' is 0"),
         (
-            {"edges": [{"devices": [0, 1, 2]}, {"devices": [3, 4, 5], "filters": [8]}]},
-            "feature maps of different shapes",
+            {"local": [{"name": "a", "devices": ["device"]}, {"name": "b", "devices": ["device_0"]}]},
+            "'local.1.devices' names 'device_0', which is in 'local.0.devices' too",
         ),
-        ({"devices": {"blocks": 0}, "edges": [{"devices": range(6)}]}, "'devices.blocks' is 0"),
+        (
+            {"devices": [{**CAMERAS, "filters": []}], "local": {"devices": ["device"]}},
+            "'device_0', which has no blocks",
+        ),
+        ({"edges": [{"name": "e", "senders": [], "filters": [8]}]}, "edges.0: 'senders' is empty"),
+        ({"local": {"devices": []}}, "'local.0.devices' is empty"),
+        ({"edges": [{"name": "e", "filters": [8]}]}, "lacks the field 'edges.0.senders'"),
+        ({"edges": [{"name": "e", "senders": ["device"]}]}, "edges.0: 'filters' and 'units' are empty"),
+        (
+            {"edges": [{"name": "e", "senders": ["nobody"], "filters": [8]}]},
+            "'edges.0.senders' names 'nobody'",
+        ),
+        (
+            {
+                "edges": [
+                    {"name": "e", "senders": ["device"], "filters": [8]},
+                    {"name": "f", "senders": ["device_2"], "filters": [8]},
+                ]
+            },
+            "'edges.1.senders' names 'device_2', which sends to 'e' already",
+        ),
+        (
+            {
+                "edges": [
+                    {"name": "e", "senders": ["f"], "filters": [8]},
+                    {"name": "f", "senders": ["e"], "filters": [8]},
+                ]
+            },
+            "in a cycle (e -> f -> e)",
+        ),
+        (
+            {"edges": [{"name": "e", "senders": ["device_0", "device_1"], "filters": [8]}]},
+            "'cloud.adapter' is left out, but 'cloud' receives feature maps of unlike shapes",
+        ),
+        (
+            {"devices": [CAMERA, {"name": "b", "input": [9], "units": [3]}], "cloud": {"units": [4]}},
+            "(device (16, 16, 4), b (3,))",
+        ),
+        (
+            {"devices": [{**CAMERA, "units": [9]}], "cloud": {"filters": [4]}},
+            "'cloud.filters' are ConvP blocks, but what 'cloud' joins are vectors",
+        ),
+        (
+            {
+                "edges": [
+                    {"name": "e", "senders": ["device_0", "device_1"], "filters": [8], "tier": "x"},
+                    {"name": "f", "senders": ["device_2", "device_3"], "filters": [8], "tier": "y"},
+                    {"name": "g", "senders": ["device_4", "device_5"], "filters": [8]},
+                ]
+            },
+            "'tier' is x and y",
+        ),
+        (
+            {"edges": [{"name": "e", "senders": ["device"], "filters": [8], "tier": "local"}]},
+            "'tier' is 'local' on two levels",
+        ),
+        ({"codings": {"nobody": {"scale": [1], "offset": [0]}}}, "'codings.nobody' names no device"),
+        ({"codings": {"device_0": {"scale": [1], "offset": [0]}}}, "'codings.device_0' has 1 channels"),
+        ({"codings": {"device_0": {"scale": [0], "offset": [0]}}}, "codings.device_0: 'scale' holds 0"),
     ],
 )
 def test_contradictions_name_the_field(fields: dict[str, Any], named: str) -> None:
@@ -107,6 +203,24 @@ def test_contradictions_name_the_field(fields: dict[str, Any], named: str) -> No
         Topology(**fields)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_codings_of_the_data_are_filled_in_but_not_replaced() -> None:
+    coding = Coding(scale=(2.0,) * 3, offset=(1.0,) * 3)
+    topology = Topology().with_codings({"device_1": coding, "somebody_else": coding})
+    assert topology.hierarchy["device_1"].coding == coding
+    assert topology.hierarchy["device_0"].coding is None
+    with pytest.raises(ValueError, match=r"'codings\.device_1' are not those of the data set"):
+        topology.with_codings({"device_1": Coding(scale=(3.0,) * 3, offset=(1.0,) * 3)})
+
+
+def test_a_copy_with_other_fields_has_a_hierarchy_of_its_own() -> None:
+    topology = Topology()
+    assert topology.hierarchy.classes == 3
+    for changed in (topology.replace(classes=5), topology.model_copy(update={"classes": 5})):
+        assert changed.hierarchy.classes == 5
+    with pytest.raises(ValueError, match="'classes' is 1"):
+        topology.model_copy(update={"classes": 1})
 
 
 def test_unknown_configuration_and_too_many_edges() -> None:
@@ -148,8 +262,3 @@ def test_bad_yaml_is_one_sentence_with_the_path(tmp_path: Path, text: str, messa
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Topology.load(tmp_path / "none.yaml")
-
-
-@pytest.mark.parametrize(("size", "blocks", "expected"), [((32, 32), 1, (16, 16)), ((16, 10), 2, (4, 3))])
-def test_convp_size(size: tuple[int, int], blocks: int, expected: tuple[int, int]) -> None:
-    assert convp_size(size, blocks) == expected

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from unlike import UNLIKE
 
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.network import build, build_individual
-from ddnn_tf.topology import Exit, Topology
+from ddnn_tf.topology import Cloud, Topology
 from ddnn_tf.training import TrainingOptions, TrainingResult, train
 
+ALIKE = {"input": (8, 8, 1), "filters": (2,)}
 OPTIONS = TrainingOptions(epochs=4, batch_size=8, learning_rate=0.01, seed=5)
 
 
@@ -55,7 +57,7 @@ def test_compiled_pools_train_like_the_plain_model(monkeypatch: pytest.MonkeyPat
     random = np.random.default_rng(7)
     images = random.integers(0, 256, (64, 6, 32, 32, 3)).astype(np.float32)
     labels = tf.constant(random.integers(0, 3, 64))
-    inputs = {name: tf.constant(images[:, at]) for at, name in enumerate(topology.device_names)}
+    inputs = {name: tf.constant(images[:, at]) for at, name in enumerate(topology.hierarchy.device_names)}
     model = fresh(topology)
     optimizer = tf.keras.optimizers.Adam(0.01)
     losses = []
@@ -136,18 +138,18 @@ def test_checkpoint_of_another_training_is_refused(
 
 
 def test_checkpoint_of_another_wiring_is_refused(tiny_data: MultiViewDataset, tmp_path: Path) -> None:
-    data = tiny_data.with_devices([0, 1, 0, 1])
-    shape = {"count": 4, "image_shape": (8, 8, 1)}
-    one, other = (
-        build(
-            Topology(
-                devices=shape,
-                classes=2,
-                edges=[{"devices": a, "filters": [4]}, {"devices": b, "filters": [4]}],
-            )
-        )
-        for a, b in (((0, 1), (2, 3)), ((0, 2), (1, 3)))
-    )
+    views = {f"device_{number}": tiny_data.views[f"device_{number % 2}"] for number in range(4)}
+    data = replace(tiny_data, views=views, presence=tiny_data.presence[:, [0, 1, 0, 1]])
+    devices = {"count": 4, "input": (8, 8, 1), "filters": (4,)}
+
+    def wired(*groups: tuple[int, int]) -> tf.keras.Model:
+        edges = [
+            {"name": f"edge_{number}", "senders": [f"device_{at}" for at in group], "filters": [4]}
+            for number, group in enumerate(groups)
+        ]
+        return build(Topology(devices=devices, classes=2, edges=edges))
+
+    one, other = wired((0, 1), (2, 3)), wired((0, 2), (1, 3))
     train(one, data, options=replace(OPTIONS, epochs=1), directory=tmp_path)
     with pytest.raises(ValueError, match="checkpoint of another training"):
         train(other, data, options=replace(OPTIONS, epochs=1), directory=tmp_path)
@@ -184,9 +186,7 @@ def test_absent_views_never_reach_a_devices_loss(
 
 
 def test_an_exit_of_weight_zero_is_not_trained(tiny_topology: Topology, tiny_data: MultiViewDataset) -> None:
-    topology = tiny_topology.model_copy(
-        update={"exits": {**tiny_topology.exits, "cloud": Exit(loss_weight=0)}}
-    )
+    topology = tiny_topology.replace(cloud=Cloud(filters=(8,), loss_weight=0))
     model = fresh(topology)
     before = model.get_layer("cloud_convp_0_conv").get_weights()[0]
     train(model, tiny_data, options=OPTIONS, loss_weights=topology.loss_weights)
@@ -210,9 +210,9 @@ def test_options_are_checked(fields: dict[str, float], message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"devices": {"count": 3, "image_shape": (8, 8, 1)}}, r"'devices\.count' is 3"),
-        ({"devices": {"count": 2, "image_shape": (8, 4, 1)}}, "image_shape"),
-        ({"devices": {"count": 2, "image_shape": (8, 8, 1)}, "classes": 5}, "'classes' is 5"),
+        ({"devices": {"count": 3, **ALIKE}}, "input 'device_2' is .* has views of device_0, device_1"),
+        ({"devices": {"count": 2, **ALIKE, "input": (8, 4, 1)}}, r"'device_0' is \(8, 4, 1\)"),
+        ({"devices": {"count": 2, **ALIKE}, "classes": 5}, "'classes' is 5"),
     ],
 )
 def test_data_that_do_not_fit_are_refused_before_training(
@@ -227,3 +227,43 @@ def test_a_model_with_presence_is_not_for_training(
 ) -> None:
     with pytest.raises(ValueError, match="`present` is for a trained one"):
         train(build(tiny_topology, presence=True), tiny_data, options=OPTIONS)
+
+
+def test_rare_classes_weigh_more_where_data_are_balanced(
+    tiny_topology: Topology, tiny_data: MultiViewDataset
+) -> None:
+    rows = np.flatnonzero((tiny_data.labels == 0) | (np.arange(60) % 10 == 1))
+    train_rows = rows[rows < 36]
+    rare = replace(tiny_data, split={**tiny_data.split, "train": train_rows}, balance=True)
+    weights = rare.class_weights()
+    counts = np.bincount(rare.targets("train"))
+    assert weights == pytest.approx(counts.sum() / (2 * counts))
+    assert weights[rare.targets("train")].mean() == pytest.approx(1)
+    plain, balanced = fresh(tiny_topology), fresh(tiny_topology)
+    train(plain, replace(rare, balance=False), options=OPTIONS)
+    train(balanced, rare, options=OPTIONS)
+    assert not same(plain, balanced)
+
+
+def test_unlike_devices_learn_together() -> None:
+    topology = Topology.from_yaml(UNLIKE)
+    random = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+    views = {}
+    for node in topology.hierarchy.devices:
+        noise = random.integers(0, 60, (80, *node.sensor.shape))
+        views[node.name] = (noise + 60 * labels.reshape(-1, *[1] * len(node.sensor.shape))).astype(np.uint8)
+    data = MultiViewDataset(
+        name="unlike",
+        views=views,
+        labels=labels,
+        presence=np.ones((80, 4), bool),
+        class_names=("a", "b", "c", "d"),
+        split={"train": np.arange(48), "validation": np.arange(48, 64), "test": np.arange(64, 80)},
+        split_rule="in order",
+    )
+    model = fresh(topology)
+    result = train(model, data, options=replace(OPTIONS, epochs=12))
+    assert result.history["loss"][-1] < 0.7 * result.history["loss"][0]
+    cloud = model.predict(data.inputs("test"), verbose=0)[-1]
+    assert (cloud.argmax(1) == data.targets("test")).mean() > 0.7

@@ -37,7 +37,8 @@ def load_eth80(
 
     Args:
         path: NPZ with `X` uint8 (classes, objects, views, height, width, 3), `classes` str and
-            `views` int (views, 2): elevation and azimuth in degrees. Default: `eth80_32.npz` in `data_directory()`.
+            `views` int (views, 2): elevation and azimuth in degrees. Default: `eth80_32.npz` in
+            `data_directory()`.
         devices: Number of cameras around the object, 1 to the number of azimuths (16).
         validation_share: Fraction of the training objects used for validation.
         seed: Seed of the split: of 10 objects of a class, 7 train, 1 validates, 2 test.

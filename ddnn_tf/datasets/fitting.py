@@ -1,8 +1,8 @@
 """A hierarchy of Figure 2 that fits a data set: its devices are those of the data.
 
-    >>> data = load_dataset("scenes", devices=2)
-    >>> fitting_topology(data, "e").exit_names
-    ('local', 'edge_0', 'cloud')
+>>> data = load_dataset("scenes", devices=2)
+>>> fitting_topology(data, "e").exit_names
+('local', 'edge_0', 'cloud')
 """
 
 from __future__ import annotations
@@ -41,8 +41,16 @@ def fitting_topology(
     """
     devices = []
     for name, shape in data.shapes.items():
-        blocks = {"units": (_UNITS,)} if len(shape) == 1 else {"filters": (filters,)}
-        devices.append(Devices(name=name, input=shape, precision=precision, **blocks))
+        is_vector = len(shape) == 1
+        devices.append(
+            Devices(
+                name=name,
+                input=shape,
+                filters=() if is_vector else (filters,),
+                units=(_UNITS,) if is_vector else (),
+                precision=precision,
+            )
+        )
     return Topology.figure_2(
         configuration, _written_once(devices), classes=len(data.class_names), **options
     ).with_codings(data.codings)

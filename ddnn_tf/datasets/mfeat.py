@@ -80,4 +80,6 @@ def _from_source(source: DataSource) -> MultiViewDataset:
     return load_mfeat(source.path, seed=source.seed)
 
 
-register_dataset("mfeat", _from_source, about="digits described by six unlike vectors (bring the file: --path)")
+register_dataset(
+    "mfeat", _from_source, about="digits described by six unlike vectors (bring the file: --path)"
+)

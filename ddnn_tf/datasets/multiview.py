@@ -137,8 +137,8 @@ class MultiViewDataset:
         for node in topology.hierarchy.devices:
             if node.name not in self.views:
                 raise ValueError(
-                    f"The network's device '{node.name}' has no input: the data set '{self.name}' has views of "
-                    f"{', '.join(self.views)}; name the device like one of them."
+                    f"The network's device '{node.name}' has no input: the data set '{self.name}' has views "
+                    f"of {', '.join(self.views)}; name the device like one of them."
                 )
             shape = self.shapes[node.name]
             if node.sensor.shape != shape:

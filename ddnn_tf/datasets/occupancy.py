@@ -4,11 +4,11 @@ S1 to S4 read temperature, light and sound, S5 carbon dioxide and its slope, S6 
 every 30 seconds or so over seven days. A sample is a window of consecutive readings of every node; its label
 is the number of persons at the window's end, 0 to 3. Windows stay within a day and a recording without gaps.
 
-Neighbouring windows are nearly equal, so the split is by day: one day on which every number of persons occurs
-and one on which the room was empty are for test. (Only two of the seven days have every number, so a third day
-cannot validate: every fifth half hour of the training days does, and no reading stands in two parts.) 81 % of
-the readings are of an empty room: classes are balanced by weights in training, and balanced accuracy is what to
-look at. A reading that is missing in the file is the node's last one.
+Neighbouring windows are nearly equal, so the split is by day: one day on which every number of persons
+occurs and one on which the room was empty are for test. (Only two of the seven days have every number, so a
+third day cannot validate: every fifth half hour of the training days does, and no reading stands in two
+parts.) 81 % of the readings are of an empty room: weights balance the classes in training, and balanced
+accuracy is what to look at. A reading that is missing in the file is the node's last one.
 
 Source: Singh and Chaudhari, Room Occupancy Estimation, UCI Machine Learning Repository (CC BY 4.0).
 """
@@ -109,7 +109,9 @@ def _read(file: Path) -> tuple[NDArray[np.datetime64], dict[str, NDArray[np.floa
     if missing:
         raise ValueError(f"'{file}' has no column '{missing[0]}': it is not the occupancy file.")
     at = {name: header.index(name) for name in columns}
-    times, values, counts = [], [], []
+    times: list[datetime] = []
+    values: list[list[float]] = []
+    counts: list[int] = []
     for number, row in enumerate(table[1:], start=2):
         try:
             time = datetime.strptime(f"{row[at['Date']]} {row[at['Time']]}", "%Y-%m-%d %H:%M:%S")
@@ -133,7 +135,8 @@ def _read(file: Path) -> tuple[NDArray[np.datetime64], dict[str, NDArray[np.floa
     array = np.array(values)
     bounds = np.cumsum([0, *(len(names) for names in _NODES.values())])
     readings = {
-        node: array[:, start:stop] for node, (start, stop) in zip(_NODES, itertools.pairwise(bounds), strict=True)
+        node: array[:, start:stop]
+        for node, (start, stop) in zip(_NODES, itertools.pairwise(bounds), strict=True)
     }
     return np.array(times, "datetime64[s]"), readings, persons
 
@@ -161,8 +164,8 @@ def _split_by_day(
     empty = [day for day in known if not counts[days == day].any()]
     if len(full) < 2 or not empty:
         raise ValueError(
-            f"'{file}': a split by day needs two days on which every number of persons occurs and one on which "
-            f"the room is empty, but got {len(full)} and {len(empty)}."
+            f"'{file}': a split by day needs two days on which every number of persons occurs and one on "
+            f"which the room is empty, but got {len(full)} and {len(empty)}."
         )
     test = sorted([full[random.integers(len(full))], empty[random.integers(len(empty))]])
     block = np.concatenate([np.arange((days == day).sum()) // _BLOCK for day in known])
@@ -174,7 +177,9 @@ def _split_by_day(
 
     first = max(random.permutation(_EVERY), key=rarest)
     part_of = np.where(np.isin(days, test), 2, np.where(block % _EVERY == first, 1, 0))
-    rule = f"by day: test {test[0]} and {test[1]}, validation every fifth half hour of the others, seed {seed}"
+    rule = (
+        f"by day: test {test[0]} and {test[1]}, validation every fifth half hour of the others, seed {seed}"
+    )
     return part_of.astype(np.int64), rule
 
 
@@ -183,5 +188,7 @@ def _from_source(source: DataSource) -> MultiViewDataset:
 
 
 register_dataset(
-    "occupancy", _from_source, about="persons in a room from seven unlike sensor nodes (bring the file: --path)"
+    "occupancy",
+    _from_source,
+    about="persons in a room from seven unlike sensor nodes (bring the file: --path)",
 )

@@ -20,7 +20,7 @@ from ddnn_tf.datasets.multiview import MultiViewDataset
 from ddnn_tf.documents import Document
 from ddnn_tf.registry import Registry
 
-__all__ = ["DATASETS", "DatasetKind", "DataSource", "load_dataset", "register_dataset"]
+__all__ = ["DATASETS", "DataSource", "DatasetKind", "load_dataset", "register_dataset"]
 
 _OPTIONS = ("path", "devices", "split", "split_file")
 
@@ -51,7 +51,7 @@ class DataSource(Document):
     split_file: str | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
-    def load(self) -> MultiViewDataset:
+    def load(self) -> MultiViewDataset:  # type: ignore[override]
         """Loads it.
 
         Raises:

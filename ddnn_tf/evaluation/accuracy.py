@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ __all__ = [
     "named_outputs",
     "tier_probabilities",
 ]
+
+_PAPER_TIERS = ("local", "edge", "cloud")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,18 @@ class Evaluation:
     bytes_per_link: Mapping[str, float]
     reduction: float
     test_samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the fields, with individual accuracies as a list in the order of `devices`, and the
+        accuracy of each tier under a name of its own; None for one of the paper's tiers that there is not.
+        """
+        tiers = dict.fromkeys((*_PAPER_TIERS, *self.exit_accuracy))
+        return {
+            **asdict(self),
+            "devices": list(self.individual_accuracy),
+            "individual_accuracy": list(self.individual_accuracy.values()),
+            **{f"{tier}_accuracy": self.exit_accuracy.get(tier) for tier in tiers},
+        }
 
 
 def tier_probabilities(

@@ -30,16 +30,18 @@ def test_measures_agree_with_a_walk_by_hand(
     found = evaluate(trained, tiny_topology, tiny_data, {"local": threshold})
     labels = tiny_data.targets("test")
     local, cloud = trained.predict(tiny_data.inputs("test"), verbose=0)
-    assert found.local_accuracy == pytest.approx((local.argmax(1) == labels).mean())
-    assert found.cloud_accuracy == pytest.approx((cloud.argmax(1) == labels).mean())
+    assert found.exit_accuracy["local"] == pytest.approx((local.argmax(1) == labels).mean())
+    assert found.exit_accuracy["cloud"] == pytest.approx((cloud.argmax(1) == labels).mean())
     stays = np.array([normalized_entropy(row) <= threshold for row in local])
     answers = np.where(stays, local.argmax(1), cloud.argmax(1))
     assert found.overall_accuracy == pytest.approx((answers == labels).mean())
     assert found.exit_shares == pytest.approx({"local": stays.mean(), "cloud": 1 - stays.mean()})
     assert found.bytes_per_sample == pytest.approx(device_bytes(stays.mean(), 2, 2, 16))
     assert found.reduction == pytest.approx(64 / found.bytes_per_sample)
-    assert found.edge_accuracy is None
-    assert found.individual_accuracy == ()
+    assert list(found.exit_accuracy) == ["local", "cloud"]
+    assert found.individual_accuracy == {}
+    by_class = [(answers[labels == label] == label).mean() for label in range(2)]
+    assert found.overall_balanced_accuracy == pytest.approx(np.mean(by_class))
     assert found.test_samples == 16
 
 
@@ -48,33 +50,35 @@ def test_an_absent_view_counts_as_wrong_for_the_device_alone(
 ) -> None:
     individual = build_individual(tiny_topology)
     blind = replace(tiny_data, presence=np.zeros_like(tiny_data.presence))
-    assert evaluate(trained, tiny_topology, blind, {"local": 0.5}, individual).individual_accuracy == (0, 0)
+    alone = evaluate(trained, tiny_topology, blind, {"local": 0.5}, individual).individual_accuracy
+    assert alone == {"device_0": 0, "device_1": 0}
     sees = replace(tiny_data, presence=np.ones_like(tiny_data.presence))
     outputs = individual.predict(tiny_data.inputs("test"), verbose=0)
     expected = [(output.argmax(1) == tiny_data.targets("test")).mean() for output in outputs]
     found = evaluate(trained, tiny_topology, sees, {"local": 0.5}, individual)
-    assert found.individual_accuracy == pytest.approx(expected)
+    assert list(found.individual_accuracy.values()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("letter", "abcdef")
 def test_every_configuration_can_be_evaluated(letter: str, tiny_data: MultiViewDataset) -> None:
     topology = Topology.figure_2(letter, devices=2, image_shape=(8, 8, 1), classes=2)
-    data = tiny_data.with_devices(range(topology.devices.count))
+    data = tiny_data.with_devices(topology.hierarchy.device_names)
     model = build(topology)
     thresholds = choose_thresholds(model, topology, data)
-    assert tuple(thresholds) == topology.exit_tiers[:-1]
+    assert tuple(thresholds) == topology.hierarchy.early_tier_names
     found = evaluate(model, topology, data, thresholds)
-    assert (found.edge_accuracy is None) == (letter in "abc")
-    assert (found.local_accuracy is None) == (letter == "a")
+    assert ("edge" not in found.exit_accuracy) == (letter in "abc")
+    assert ("local" not in found.exit_accuracy) == (letter == "a")
     assert sum(found.exit_shares.values()) == pytest.approx(1)
 
 
 def test_thresholds_come_from_validation_data_alone(
     trained: tf.keras.Model, tiny_topology: Topology, tiny_data: MultiViewDataset
 ) -> None:
-    spoilt = tiny_data.images.copy()
-    spoilt[tiny_data.split["test"]] = 0
-    other = replace(tiny_data, images=spoilt)
+    spoilt = {name: view.copy() for name, view in tiny_data.views.items()}
+    for view in spoilt.values():
+        view[tiny_data.split["test"]] = 0
+    other = replace(tiny_data, views=spoilt)
     assert choose_thresholds(trained, tiny_topology, tiny_data) == choose_thresholds(
         trained, tiny_topology, other
     )
@@ -84,9 +88,10 @@ def test_an_edge_whose_devices_failed_does_not_speak() -> None:
     topology = Topology.devices_edges_cloud(devices=2, image_shape=(8, 8, 1), classes=2)
     model = with_presence(build(topology), topology)
     images = np.random.default_rng(0).integers(0, 256, (9, 2, 8, 8, 1), dtype=np.uint8)
+    views = {f"device_{number}": images[:, number] for number in range(2)}
     present = np.tile([False, True], (9, 1))
-    tiers = tier_probabilities(model, topology, images, present)
-    inputs = {f"device_{n}": images[:, n].astype(np.float32) for n in range(2)} | {"present": present}
+    tiers = tier_probabilities(model, topology, views, present)
+    inputs = {name: view.astype(np.float32) for name, view in views.items()} | {"present": present}
     by_exit = dict(zip(model.output_names, model.predict(inputs, verbose=0), strict=True))
     assert np.allclose(tiers["edge"], by_exit["edge_1"])
 

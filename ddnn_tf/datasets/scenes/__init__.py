@@ -22,8 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.source import DataSource, register_dataset
-from ddnn_tf.documents import atomic_write, cache_directory
 from ddnn_tf.datasets.multiview import (
     MultiViewDataset,
     camera_views,
@@ -32,6 +30,8 @@ from ddnn_tf.datasets.multiview import (
 )
 from ddnn_tf.datasets.scenes.catalogue import CLASSES
 from ddnn_tf.datasets.scenes.tracks import plan, record
+from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.documents import atomic_write, cache_directory
 
 __all__ = ["SPLITS", "load_scenes", "render_scenes"]
 
