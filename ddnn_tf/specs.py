@@ -138,9 +138,10 @@ class Coding(Strict):
         if not flat.size or not np.isfinite(flat).all():
             raise ValueError("Expected `values` to be finite numbers, at least one, but got others.")
         lowest, highest = flat.min(axis=0), flat.max(axis=0)
-        # A constant channel is code 0 whatever the step.
-        span = np.where(highest > lowest, highest - lowest, HIGHEST_CODE)
-        return cls(scale=tuple((span / HIGHEST_CODE).tolist()), offset=tuple(lowest.tolist()))
+        step = (highest - lowest) / HIGHEST_CODE
+        # A channel that is constant, as far as float32 can tell, is code 0 whatever the step.
+        step = np.where(step >= np.finfo(np.float32).tiny, step, 1.0)
+        return cls(scale=tuple(step.tolist()), offset=tuple(lowest.tolist()))
 
     def encode(self, values: ArrayLike) -> NDArray[np.uint8]:
         """Codes `(..., channels)` uint8 of physical values; beyond the range, 0 or 255.

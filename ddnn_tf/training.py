@@ -157,8 +157,8 @@ def _check_fit(model: tf.keras.Model, data: MultiViewDataset) -> None:
             found = f"views of {', '.join(data.views)}" if shape is None else f"{shape} for it"
             raise ValueError(
                 f"The model's input '{name}' is {tuple(tensor.shape[1:])}, but the data set '{data.name}' "
-                f"has {found}: train a model of `build(topology)` that fits the data; `present` is for a trained "
-                "one."
+                f"has {found}: train a model of `build(topology)` that fits the data; `present` is for a "
+                "trained one."
             )
     classes = int(model.outputs[0].shape[-1])
     if classes != len(data.class_names):
