@@ -1,0 +1,232 @@
+"""`ddnn export`, `export-c`, `verify` and `benchmark`: sections for devices, edges and the cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ddnn_tf.cli import options
+from ddnn_tf.cli.printing import new_table, print_json, show, working
+
+# Columns of the table of boards, out of a build's measures.
+_MEASURES = {
+    "flash": "flash_bytes",
+    "library": "library_bytes",
+    "scratch": "scratch_bytes",
+    "stack": "stack_bytes",
+    "RAM": "ram_bytes",
+    "instructions": "instructions",
+}
+
+
+def export(
+    run: options.RunPath,
+    out: Annotated[
+        Path, typer.Option("--out", help="The bundle to make: a directory, or a file .zip.", metavar="PATH")
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="Targets, by commas: tflite,micro-int8.", show_default="all"),
+    ] = None,
+    section: Annotated[
+        str | None,
+        typer.Option("--section", help="Sections, by commas: device_0,cloud.", show_default="all"),
+    ] = None,
+    fixed_point: Annotated[
+        bool, typer.Option("--fixed-point", help="c-fixed in place of c: class vectors without floats.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Cut a trained DDNN at its tiers, convert the sections, and verify each artefact against Keras.
+
+    Targets: tflite, tflite-int8, micro, micro-int8, micro-int16 (TensorFlow Lite Micro, devices only),
+    lce (Larq Compute Engine), savedmodel (the cloud, for TF Serving), c, c-fixed (bit-exact C99 for
+    microcontrollers, devices only), and those of plug-ins. If an artefact misses its tolerance, the command
+    fails and writes nothing. With the Arm toolchain and QEMU installed, it measures C on three boards.
+
+    Examples:
+
+        ddnn export runs/scenes --out runs/scenes.zip
+
+        ddnn export runs/scenes --out bundle --target micro-int8 --section device_0,device_1
+
+        ddnn export runs/scenes --out firmware --target c --fixed-point
+    """
+    from ddnn_tf.export.pipeline import export_run
+
+    targets = options.names(target)
+    if fixed_point:
+        if targets is None or not {"c", "c-fixed"} & set(targets):
+            raise ValueError("--fixed-point is for C: add --target c.")
+        targets = ["c-fixed" if name == "c" else name for name in targets]
+    with working() as report:
+        bundle = export_run(run, out, targets=targets, sections=options.names(section), report=report)
+    on_boards = {
+        (artefact.section, artefact.target): artefact.details
+        for artefact in bundle.artefacts
+        if "boards" in artefact.details
+    }
+    records = [
+        {**record, **on_boards.get((record["section"], record["target"]), {})}
+        for record in bundle.verification
+    ]
+    _print_verification(records, as_json)
+    if as_json:
+        return
+    if on_boards:
+        _print_boards(on_boards)
+    for artefact in bundle.artefacts:
+        if "real_valued_layers" in artefact.details:
+            real = [f"{name} ({why})" for name, why in artefact.details["real_valued_layers"].items()]
+            binary = ", ".join(artefact.details["binary_layers"]) or "none"
+            print(
+                f"{artefact.section} in {artefact.target}: binary {binary}; real-valued "
+                f"{', '.join(real) or 'none'}."
+            )
+    print(f"The bundle is {out}; its manifest lists the operators of every artefact.")
+
+
+def export_c(
+    model: Annotated[
+        Path, typer.Argument(help="A Keras or Larq model: a .keras or .h5 file.", metavar="MODEL")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The directory to write the C into.", metavar="DIR")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Prefix of everything in the C.", show_default="the model's name"),
+    ] = None,
+    fixed_point: Annotated[
+        bool, typer.Option("--fixed-point", help="Numbers as int32, for processors without floats.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Export any binary Keras or Larq model as bit-exact C99 for microcontrollers.
+
+    Its layers form a chain of QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs and Flatten.
+    With the Arm toolchain and QEMU installed, the command measures the C on three boards.
+
+    Example:
+
+        ddnn export-c model.keras --out firmware --name keyword
+    """
+    import numpy as np
+
+    from ddnn_tf.export.c import convert, load_model
+    from ddnn_tf.export.c.boards import measure_all
+
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"'{out}' is a file: name a directory.")
+    exported = convert(load_model(model), name=name, fixed_point=fixed_point)
+    source = exported.source
+    exported.predict(np.zeros((1, *source.input_shape), np.uint8))
+    boards = measure_all(source, np.zeros((1, *source.input_shape), bool if source.is_binary else np.uint8))
+    exported.save(out)
+    if as_json:
+        print_json(
+            {
+                "name": source.name,
+                "files": [str(out / f"{source.name}{suffix}") for suffix in (".h", ".c", ".json")],
+                "input_shape": list(source.input_shape),
+                "binary_input": source.is_binary,
+                "outputs": [asdict(member) for member in source.outputs],
+                "fraction_bits": source.fraction_bits,
+                "boards": boards,
+            }
+        )
+        return
+    print(f"{source.name}.h and {source.name}.c are in {out}.")
+    _print_boards({("", source.name): {"boards": boards}})
+
+
+def verify(bundle: options.BundlePath, as_json: options.Json = False) -> None:
+    """Run every artefact of a bundle again, against the trained network.
+
+    The exit code is 1 if an artefact misses its tolerance.
+
+    Example:
+
+        ddnn verify runs/scenes.zip
+    """
+    from ddnn_tf.export.pipeline import verify_bundle
+
+    with working() as report:
+        checks = verify_bundle(bundle, report)
+    _print_verification([asdict(check) for check in checks], as_json)
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+def benchmark(bundle: options.BundlePath, as_json: options.Json = False) -> None:
+    """Time the sections of a bundle on every engine in it and on Keras: one thread, batch 1 and 256.
+
+    Example:
+
+        ddnn benchmark runs/scenes.zip
+    """
+    from ddnn_tf.export.benchmark import COLUMNS, NOTE, benchmark_bundle, use_one_thread
+
+    use_one_thread()
+    with working() as report:
+        timings = benchmark_bundle(bundle, report)
+    if as_json:
+        print_json([asdict(timing) for timing in timings])
+        return
+    table = new_table("Time per sample, one thread", *COLUMNS)
+    for timing in timings:
+        table.add_row(*timing.cells())
+    show(table, NOTE)
+
+
+def _print_verification(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(list(records))
+        return
+    columns = ("target", "bytes", "equal bits", "equal decisions", "max logit error", "accuracy", "passed")
+    table = new_table(f"Verification on {records[0]['samples']} samples", "section", *columns)
+    for record in records:
+        bits = record["bit_agreement"]
+        table.add_row(
+            record["section"],
+            record["target"],
+            str(record["bytes"]),
+            "" if bits is None else f"{bits:.3%}",
+            f"{record['decision_agreement']:.2%}",
+            f"{record['max_logit_error']:.2g}",
+            f"{record['accuracy']:.1%} ({100 * record['accuracy_change']:+.1f})",
+            "yes" if record["passed"] else "NO",
+        )
+    show(table)
+
+
+def _print_boards(measured: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+    """What exported C takes on the boards; of a target's devices, the largest of each number."""
+    from ddnn_tf.export.c.boards import BOARDS, missing_tools
+
+    if missing_tools():
+        show(f"C was not measured on boards: install {', '.join(missing_tools())}.")
+        return
+    for target in dict.fromkeys(target for _, target in measured):
+        details = [each for (_, name), each in measured.items() if name == target]
+        title = f"{target} on emulated boards, bytes; instructions a sample"
+        table = new_table(title, "board", "build", *_MEASURES)
+        for board, processor in BOARDS.items():
+            small = [each["boards"][board] for each in details]
+            failures = [row["error"] for row in small if "error" in row]
+            if failures:
+                table.add_row(f"{board} ({processor})", failures[0])
+                continue
+            for build, rows in (("small", small), ("fast", [row["fast"] for row in small])):
+                largest = (max(row[key] for row in rows) for key in _MEASURES.values())
+                table.add_row(f"{board} ({processor})", build, *map(str, largest))
+        show(table)
+        sizes = details[0].get("message_bytes")
+        if sizes:
+            show(
+                f"Messages of {target}: class vector {sizes['class_vector']} bytes, features "
+                f"{sizes['features']} bytes. RAM is scratch, stack and output; library is what floats in "
+                "software take."
+            )

@@ -1,0 +1,184 @@
+"""`ddnn train` and `ddnn evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddnn_tf.cli import options
+from ddnn_tf.cli.printing import new_table, print_json, show
+from ddnn_tf.datasets import DATASETS, MultiViewDataset, fitting_topology
+from ddnn_tf.schemes import SCHEMES
+from ddnn_tf.topology import ONE_DEVICE, Topology
+
+if TYPE_CHECKING:
+    from ddnn_tf.evaluation import Evaluation
+
+_SCHEME_NAMES = ", ".join(SCHEMES.registered)
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", help="The run directory to make.", metavar="DIR")],
+    data: options.DataName = "scenes",
+    path: options.DataPath = None,
+    devices: options.Devices = None,
+    split: options.Split = None,
+    split_file: options.SplitFile = None,
+    configuration: Annotated[
+        str | None,
+        typer.Option("--configuration", help="a to f: the letter in the paper's Figure 2.", show_default="c"),
+    ] = None,
+    filters: Annotated[
+        int | None,
+        typer.Option("--filters", help="Filters of a device's ConvP block.", min=1, show_default="4"),
+    ] = None,
+    local: Annotated[
+        str | None,
+        typer.Option("--local", help=f"Aggregation at the local exit: {_SCHEME_NAMES}.", show_default="MP"),
+    ] = None,
+    upper: Annotated[
+        str | None,
+        typer.Option("--upper", help=f"Aggregation at edges and cloud: {_SCHEME_NAMES}.", show_default="CC"),
+    ] = None,
+    cloud_precision: Annotated[
+        str | None,
+        typer.Option(
+            "--cloud-precision", help="Blocks of edges and cloud: binary or float.", show_default="binary"
+        ),
+    ] = None,
+    topology: Annotated[
+        Path | None,
+        typer.Option("--topology", help="YAML file with the whole hierarchy, in place of the five above."),
+    ] = None,
+    quantization_aware: Annotated[
+        bool, typer.Option("--quantization-aware", help="Train float blocks for 8-bit integers.")
+    ] = False,
+    sparsity: Annotated[
+        float, typer.Option("--sparsity", help="Share of float blocks' weights to prune, e.g. 0.5.", min=0)
+    ] = 0.0,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training data.", min=1)] = 100,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.", min=1)] = 64,
+    seed: options.Seed = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that stands in the directory.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the run directory.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a DDNN, all exits jointly, and each device's individual model.
+
+    Rerun the same command to resume interrupted training.
+
+    Examples:
+
+        ddnn train --data scenes --out runs/scenes
+
+        ddnn train --data occupancy --path occupancy.csv --configuration e --out runs/room
+
+        ddnn train --data scenes --topology hierarchy.yaml --out runs/own
+
+        ddnn train --data scenes --cloud-precision float --quantization-aware --out runs/mixed
+    """
+    figure_2 = {
+        "configuration": configuration,
+        "filters": filters,
+        "local": local,
+        "upper": upper,
+        "cloud_precision": cloud_precision,
+    }
+    chosen: dict[str, Any] = {option: value for option, value in figure_2.items() if value is not None}
+    written = _written(topology, chosen)
+    if devices is None and "devices" in DATASETS[data].options:
+        devices = _device_count(written, configuration)
+    source = options.data_source(data, path, devices, split, split_file, seed)
+    loaded = source.load()
+    from ddnn_tf.runs import train_run
+    from ddnn_tf.training import TrainingOptions
+
+    evaluation = train_run(
+        out,
+        written or fitting_topology(loaded, **chosen),
+        source,
+        loaded,
+        TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed),
+        overwrite=overwrite,
+        tensorboard=tensorboard,
+        quantization_aware=quantization_aware,
+        sparsity=sparsity,
+    )
+    _print(evaluation, loaded, seed, as_json)
+
+
+def evaluate(run: options.RunPath, as_json: options.Json = False) -> None:
+    """Measure a trained DDNN on its test data: accuracies, exits and bytes.
+
+    Example:
+
+        ddnn evaluate runs/scenes --json
+    """
+    from ddnn_tf.runs import load_run
+
+    trained = load_run(run)
+    loaded = trained.source.load()
+    _print(trained.evaluate(loaded), loaded, trained.source.seed, as_json)
+
+
+def _written(file: Path | None, chosen: dict[str, Any]) -> Topology | None:
+    """The topology of `--topology`, which goes without the options of Figure 2."""
+    if file is None:
+        return None
+    if chosen:
+        option = next(iter(chosen)).replace("_", "-")
+        raise ValueError(f"--{option} and --topology contradict each other: set it in '{file}'.")
+    return Topology.load(file)
+
+
+def _device_count(topology: Topology | None, configuration: str | None) -> int | None:
+    if topology is not None:
+        return len(topology.hierarchy.devices)
+    return 1 if configuration in ONE_DEVICE else None
+
+
+def _print(evaluation: Evaluation, data: MultiViewDataset, seed: int, as_json: bool) -> None:
+    if as_json:
+        print_json({**evaluation.to_dict(), "data": data.name, "split": data.split_rule, "seed": seed})
+        return
+    # Where classes are very unequal, plain accuracy says little.
+    balanced = ["balanced accuracy"] if data.balance else []
+    accuracies = new_table(
+        f"Accuracy on {evaluation.test_samples} test samples",
+        "where",
+        "accuracy",
+        *balanced,
+        "T",
+        "leave here",
+    )
+    for device, value in evaluation.individual_accuracy.items():
+        accuracies.add_row(f"{device} alone", f"{value:.1%}")
+    for tier, share in evaluation.exit_shares.items():
+        threshold = evaluation.thresholds.get(tier)
+        accuracies.add_row(
+            f"{tier} exit",
+            f"{evaluation.exit_accuracy[tier]:.1%}",
+            *([f"{evaluation.exit_balanced_accuracy[tier]:.1%}"] if balanced else []),
+            "" if threshold is None else f"{threshold:.2f}",
+            f"{share:.1%}",
+        )
+    accuracies.add_section()
+    accuracies.add_row(
+        "overall",
+        f"{evaluation.overall_accuracy:.1%}",
+        *([f"{evaluation.overall_balanced_accuracy:.1%}"] if balanced else []),
+    )
+    links = new_table("Communication", "link", "bytes per sample")
+    for link, size in evaluation.bytes_per_link.items():
+        links.add_row(link, f"{size:.1f}")
+    links.add_section()
+    links.add_row("per sample and device, Eq. (1)", f"{evaluation.bytes_per_sample:.1f}")
+    links.add_row("raw input", f"{evaluation.bytes_per_sample * evaluation.reduction:.0f}")
+    links.add_row("reduction", f"{evaluation.reduction:.1f}x")
+    show(accuracies, links, f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.")
