@@ -115,15 +115,15 @@ def export_c(
     """
     import numpy as np
 
-    from ddnn_tf.export.c import convert, load_model
-    from ddnn_tf.export.c.boards import measure_all
+    from ddnn_tf.export import c
+    from ddnn_tf.export.c.boards import emulate_all
 
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"'{out}' is a file: name a directory.")
-    exported = convert(load_model(model), name=name, fixed_point=fixed_point)
+    exported = c.export_c(c.load_model(model), name=name, fixed_point=fixed_point)
     source = exported.source
     exported.predict(np.zeros((1, *source.input_shape), np.uint8))
-    boards = measure_all(source, np.zeros((1, *source.input_shape), bool if source.is_binary else np.uint8))
+    boards = emulate_all(source, np.zeros((1, *source.input_shape), bool if source.is_binary else np.uint8))
     exported.save(out)
     if as_json:
         print_json(
