@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "StagedResult",
+    "default_grid",
     "is_confident",
     "most_confident",
     "normalized_entropy",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 _SUM_TOLERANCE = 1e-3
+# Hundredths, and at most as many combinations as those of two exits: a search then takes about a second.
+_FINEST = 101
+_COMBINATIONS = _FINEST**2
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def search_thresholds(
         labels: `(samples,)` int, the true classes.
         bytes_at_exit: Bytes that a sample costs when it leaves at each exit
             (`communication.bytes_at_exit`).
-        grid: Candidates for each T, in 0..1. Default: 0, 0.01, ..., 1.
+        grid: Candidates for each T, in 0..1. Default: `default_grid`, by the number of early exits.
 
     Returns:
         T of every exit but the last; of equal ones in both respects, the lowest.
@@ -207,7 +211,7 @@ def search_thresholds(
             f"Expected `bytes_at_exit` to hold one finite number for each of {exits} exits, but got "
             f"{cost.tolist()}."
         )
-    candidates = np.arange(101) / 100 if grid is None else np.unique(np.asarray(grid, float))
+    candidates = default_grid(exits - 1) if grid is None else np.unique(np.asarray(grid, float))
     if candidates.size == 0:
         raise ValueError("Expected `grid` to hold at least one candidate, but got none.")
     _check_thresholds(candidates.tolist(), len(candidates))
@@ -222,6 +226,25 @@ def search_thresholds(
         if score > best_score:
             best_score, best_choice = score, choice
     return tuple(float(candidates[at]) for at in best_choice)
+
+
+def default_grid(early_exits: int) -> NDArray[np.float64]:
+    """Candidates for the threshold of each early exit, evenly spaced from 0 to 1.
+
+    A search tries every combination, so the grid becomes coarser with the number of early exits: 0, 0.01,
+    ..., 1 for one or two (10,201 combinations), 0, 0.05, ..., 1 for three (9,261), ten candidates for four
+    (10,000), and in general as many as keep the number of combinations at 10,201 or less, but at least two.
+
+    Args:
+        early_exits: Number of exits but the last.
+
+    Returns:
+        `(candidates,)` float64, rising.
+    """
+    candidates = _FINEST
+    while candidates > 2 and candidates**early_exits > _COMBINATIONS:
+        candidates -= 1
+    return np.arange(candidates) / (candidates - 1)
 
 
 def _stack(probabilities: Sequence[ArrayLike]) -> NDArray[np.float64]:

@@ -1,40 +1,32 @@
-"""Pareto fronts: which of several alternatives no other one beats in both cost and gain."""
+"""Pareto fronts: which of many points no other point beats.
+
+>>> undominated([(3.0, 1.0), (1.0, 3.0), (2.0, 4.0)])
+[1, 0]
+"""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from collections.abc import Sequence
 
-__all__ = ["pareto_front"]
+__all__ = ["undominated"]
 
 
-def pareto_front(cost: ArrayLike, gain: ArrayLike, *, tolerance: float = 0.0) -> NDArray[np.int64]:
-    """Indices of the alternatives on the front, by rising cost and rising gain.
+def undominated(points: Sequence[tuple[float, float]], tolerance: float = 0.0) -> list[int]:
+    """Finds the points that no other point beats, by rising first cost.
 
     Args:
-        cost: `(alternatives,)` finite numbers; less is better.
-        gain: `(alternatives,)` finite numbers; more is better.
-        tolerance: Relative gain that a costlier alternative must add to count; 0: any.
+        points: Two costs of each point; less is better in both. Negate what should be large.
+        tolerance: Share by which a point's second cost must fall below that of the cheaper point before it
+            to count as better; hides rounding.
 
     Returns:
-        `(front,)` int64. Of equal alternatives the first.
-
-    Raises:
-        ValueError: `cost` and `gain` differ in length.
-
-    Example:
-
-        >>> pareto_front([3.0, 1.0, 2.0, 4.0], [0.9, 0.5, 0.5, 0.8]).tolist()
-        [1, 0]
+        Indices of the points on the front; of equal points the first.
     """
-    costs, gains = np.asarray(cost, np.float64), np.asarray(gain, np.float64)
-    if costs.shape != gains.shape or costs.ndim != 1:
-        raise ValueError(
-            f"Expected `cost` and `gain` to be two arrays of one length, but got shapes {costs.shape} and "
-            f"{gains.shape}."
-        )
     front: list[int] = []
-    for index in np.lexsort((-gains, costs)):
-        if not front or gains[index] > gains[front[-1]] + tolerance * abs(gains[front[-1]]):
-            front.append(int(index))
-    return np.array(front, np.int64)
+    for number in sorted(range(len(points)), key=lambda index: points[index]):
+        if front:
+            best = points[front[-1]][1]
+            if points[number][1] >= best - tolerance * abs(best):
+                continue
+        front.append(number)
+    return front

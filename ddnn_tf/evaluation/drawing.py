@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ddnn_tf.evaluation.tables import Cell, Estimate, mean
+from ddnn_tf.evaluation.result_table import Cell, Estimate, mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -39,16 +39,16 @@ def write_report(results: Results, directory: str | Path) -> Path:
         The path of `report.html`, which is written last.
     """
     place = Path(directory)
-    tables = {f"{table.name}.csv" for section in results.sections for table in section.tables}
-    drawn = {f"{name}.{kind}" for section in results.sections for name in section.figures for kind in _KINDS}
+    tables = {f"{table.name}.csv" for item in results.items for table in item.tables}
+    drawn = {f"{name}.{kind}" for item in results.items for name in item.figures for kind in _KINDS}
     for folder, kept in (("tables", tables), ("figures", drawn)):
         for file in (place / folder).glob("*.*"):
             if file.name not in kept:
                 file.unlink()
-    for section in results.sections:
-        for table in section.tables:
+    for item in results.items:
+        for table in item.tables:
             _write(place / "tables" / f"{table.name}.csv", table.to_csv())
-        for name, figure in section.figures.items():
+        for name, figure in item.figures.items():
             for kind in _KINDS:
                 _write(place / "figures" / f"{name}.{kind}", _drawn(figure, kind))
     _write(place / "results.json", json.dumps(results.to_dict(), indent=1) + "\n")
@@ -60,10 +60,10 @@ def write_report(results: Results, directory: str | Path) -> Path:
 def to_markdown(results: Results) -> str:
     """The report as Markdown; figures are links to `figures/`."""
     lines = [f"# {_TITLE}", "", *(f"{sentence}  " for sentence in results.about), ""]
-    for section in results.sections:
-        lines += [f"## {section.title}", ""]
-        lines += [f"![{name}](figures/{name}.png)\n" for name in section.figures]
-        lines += [table.to_markdown(heading=table.title != section.title) for table in section.tables]
+    for item in results.items:
+        lines += [f"## {item.title}", ""]
+        lines += [f"![{name}](figures/{name}.png)\n" for name in item.figures]
+        lines += [table.to_markdown(heading=table.title != item.title) for table in item.tables]
     for name, reason in results.left_out.items():
         lines += [f"Left out: {name}. {reason}", ""]
     return "\n".join(lines)

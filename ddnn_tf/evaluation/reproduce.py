@@ -1,96 +1,59 @@
 """All tables and figures of the paper by one call: plan, train what is missing, compute, report.
 
-    >>> experiment = Experiment(DataSource(name="scenes"), "runs/paper", seeds=3)
-    >>> results = reproduce(experiment, only=["table-1", "figure-8"])
-    >>> print(results.sections[0].tables[0].to_markdown())
+    >>> experiment = Experiment(DataSource(name="scenes"), "runs/paper", seeds=3)  # doctest: +SKIP
+    >>> results = reproduce(experiment, only=["table-1", "figure-8"])  # doctest: +SKIP
+    >>> print(results.items[0].tables[0].to_markdown())  # doctest: +SKIP
 
-A directory belongs to one data set, one number of epochs and one version of this package; more seeds
-or more items may be asked of it later, and train only what is new.
+A directory belongs to one data set, one number of epochs and one version of this package. A later run with
+more seeds or more items trains only what is new.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import ddnn_tf
-from ddnn_tf.documents import atomic_write
+from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.datasets.mvmc import AUTHORS_BLOB, git_blob_id
-from ddnn_tf.evaluation import (
-    claims,
-    confusion,
-    edge,
-    figure_6,
-    figure_7,
-    figure_8,
-    figure_9,
-    figure_10,
-    missing_devices,
-    pareto,
-    reduction,
-    reliability,
-    table_1,
-    table_2,
-)
-from ddnn_tf.evaluation.experiment import Experiment, Unit
-from ddnn_tf.evaluation.tables import Table
+from ddnn_tf.documents import claim_directory, read_json
+from ddnn_tf.evaluation.experiment import Experiment
+from ddnn_tf.evaluation.item import Item, items_in_order
+from ddnn_tf.evaluation.result_table import Table
+from ddnn_tf.registry import choose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ITEMS", "Item", "Results", "Section", "choose", "reproduce"]
+__all__ = ["ItemResult", "Results", "chosen_items", "reproduce"]
 
-_FORMAT = 1
+_FORMAT = 2
 _CONFIGURATION = "reproduce.json"
 
 
-class Item(Protocol):
-    """What each module of a table or figure offers."""
-
-    TITLE: str
-
-    def units(self, experiment: Experiment) -> list[Unit]:
-        """The networks to be trained."""
-
-    def tables(self, experiment: Experiment) -> list[Table]:
-        """The results."""
-
-    def figures(self, tables: Sequence[Table]) -> dict[str, Figure]:
-        """Pictures of the tables, by file name."""
-
-
-ITEMS: dict[str, Item] = {
-    "claims": claims,
-    "figure-6": figure_6,
-    "table-1": table_1,
-    "table-2": table_2,
-    "figure-7": figure_7,
-    "figure-8": figure_8,
-    "figure-9": figure_9,
-    "figure-10": figure_10,
-    "missing-devices": missing_devices,
-    "reduction": reduction,
-    "edge": edge,
-    "confusion": confusion,
-    "reliability": reliability,
-    "pareto": pareto,
-}
-"""Every table and figure, by the name that the command line takes."""
-
-
 @dataclass(frozen=True)
-class Section:
-    """An item's results: its name, title, tables, and figures by file name."""
+class ItemResult:
+    """A table or figure as it was computed.
+
+    Attributes:
+        name: Its name on the command line.
+        title: Its heading.
+        tables: Its tables.
+        figures: Its pictures, by file name.
+        lines: Its tables in a form that another program prints, for comparison.
+    """
 
     name: str
     title: str
     tables: list[Table]
     figures: dict[str, Figure]
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -104,8 +67,8 @@ class Results:
         epochs: Epochs of each training.
         networks: How many networks stand behind the results.
         training_seconds: How long all of them took to train, each by itself.
-        sections: The items, in the order of `ITEMS`.
-        left_out: Items that could not be made, and why.
+        items: The tables and figures, in the order of the report.
+        left_out: Tables and figures that make no sense for the data, or lack data of their own, and why.
     """
 
     data: str
@@ -114,15 +77,15 @@ class Results:
     epochs: int
     networks: int
     training_seconds: float
-    sections: list[Section]
+    items: list[ItemResult]
     left_out: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the figures, for JSON."""
         tables = {
             table.name: {"title": table.title, "rows": table.records(), "notes": list(table.notes)}
-            for section in self.sections
-            for table in section.tables
+            for item in self.items
+            for table in item.tables
         }
         return {
             "version": ddnn_tf.__version__,
@@ -137,21 +100,14 @@ class Results:
         }
 
 
-def choose(only: Sequence[str] | None) -> list[str]:
-    """The names of items asked for, in the order of `ITEMS`; None: all.
+def chosen_items(only: Sequence[str] | None) -> dict[str, Item]:
+    """The tables and figures asked for, by name and in the order of the report; None: all.
 
     Raises:
         ValueError: An unknown name, or none at all.
     """
-    if only is None:
-        return list(ITEMS)
-    known = ", ".join(ITEMS)
-    for name in only:
-        if name not in ITEMS:
-            raise ValueError(f"Expected tables and figures out of {known}, but got {name!r}.")
-    if not only:
-        raise ValueError(f"Expected at least one table or figure out of {known}, but got none.")
-    return [name for name in ITEMS if name in only]
+    items = items_in_order()
+    return {name: items[name] for name in choose("table or figure", only, items)}
 
 
 def reproduce(experiment: Experiment, only: Sequence[str] | None = None) -> Results:
@@ -159,73 +115,81 @@ def reproduce(experiment: Experiment, only: Sequence[str] | None = None) -> Resu
 
     Args:
         experiment: Data, seeds, epochs and directory.
-        only: Names out of `ITEMS`; None: all. An item whose data are not to be had is left out, and
-            named in `Results.left_out`; if it was asked for by name, that is an error.
+        only: Names of tables and figures; None: all. One that makes no sense for the data is left out and
+            named in `Results.left_out`; so is one whose own data are unavailable, unless it was asked for by
+            name.
 
     Raises:
         ImportError: matplotlib, Jinja2 or SciPy is not installed.
         ValueError: An unknown name, or a directory with results of another data set, number of epochs or
             version.
         FileExistsError: A directory with other files.
-        FileNotFoundError: The data of an item asked for by name are not to be had.
+        FileNotFoundError: The data of an item asked for by name are unavailable.
     """
-    names = choose(only)
+    items = chosen_items(only)
     _check_installed()
     _claim(experiment)
-    left_out: dict[str, str] = {}
-    for name in list(names):
-        try:
-            _first_units(ITEMS[name], experiment)
-            if name == "missing-devices":
-                ITEMS[name].units(experiment)
-        except FileNotFoundError as error:
-            if only is not None:
-                raise
-            left_out[name] = str(error)
-            names.remove(name)
-    # The order of the devices comes from their individual models, so those go first.
-    experiment.train([unit for name in names for unit in _first_units(ITEMS[name], experiment)])
-    units = list(dict.fromkeys(unit for name in names for unit in ITEMS[name].units(experiment)))
-    experiment.train(units)
-
-    sections = []
-    for name in names:
-        tables = ITEMS[name].tables(experiment)
-        sections.append(Section(name, ITEMS[name].TITLE, tables, ITEMS[name].figures(tables)))
+    left_out = _left_out(experiment, items, is_lenient=only is None)
+    kept = [item for name, item in items.items() if name not in left_out]
+    # Which networks are needed depends on the order of the devices, and that on their individual models.
+    experiment.train([trial for item in kept for trial in item.first_trials(experiment)])
+    trials = list(dict.fromkeys(trial for item in kept for trial in item.trials(experiment)))
+    experiment.train(trials)
     return Results(
         data=experiment.source.name,
         about=_about(experiment),
         seeds=len(experiment.seeds),
         epochs=experiment.epochs,
-        networks=len(units),
-        training_seconds=sum(experiment.trained(unit).seconds for unit in units),
-        sections=sections,
+        networks=len(trials),
+        training_seconds=sum(experiment.answers(trial).seconds for trial in trials),
+        items=[_computed(item, experiment) for item in kept],
         left_out=left_out,
     )
 
 
-def _first_units(item: Item, experiment: Experiment) -> list[Unit]:
-    first: Callable[[Experiment], list[Unit]] | None = getattr(item, "first_units", None)
-    return [] if first is None else first(experiment)
+def _left_out(experiment: Experiment, items: dict[str, Item], *, is_lenient: bool) -> dict[str, str]:
+    """The items that cannot be made, and why; `is_lenient` also leaves out those without their own data."""
+    reasons: dict[str, str] = {}
+    for name, item in items.items():
+        try:
+            reason = item.obstacle(experiment)
+        except FileNotFoundError as error:
+            if not is_lenient:
+                raise
+            reason = str(error)
+        if reason is not None:
+            reasons[name] = reason
+    return reasons
+
+
+def _computed(item: Item, experiment: Experiment) -> ItemResult:
+    tables = item.tables(experiment)
+    return ItemResult(item.name, item.title, tables, item.figures(tables), item.lines(tables))
 
 
 def _about(experiment: Experiment) -> list[str]:
     data = experiment.data()
-    size = "x".join(map(str, data.image_shape))
     counts = ", ".join(f"{len(rows)} {part}" for part, rows in data.split.items())
     others = ""
     if len(experiment.seeds) > 1:
         first, second = (np.sort(experiment.data(seed).split["test"]) for seed in (0, 1))
         is_fixed = np.array_equal(first, second)
         others = "; every seed has the same test samples" if is_fixed else "; every seed draws its own"
+    seeds = len(experiment.seeds)
+    test_samples = len(data.split["test"])
     sentences = [
-        f"Data: {data.name}, {len(data.labels)} samples seen by {data.devices} devices, images {size}, "
-        f"classes {', '.join(data.class_names)}.",
+        f"Data: {data.name}, {len(data.labels)} samples seen by {len(data.device_names)} devices, "
+        f"{_inputs(data)}, classes {', '.join(data.class_names)}.",
         f"Split ({counts} samples): {data.split_rule}{others}.",
-        f"{len(experiment.seeds)} seeds, {experiment.epochs} epochs. An accuracy is the mean over the seeds, "
-        "after ± half of its 95 % interval (Student's t); without ± there was one seed, which proves little: "
-        f"one of {len(data.split['test'])} test samples is {100 / len(data.split['test']):.1f} %.",
+        f"{seeds} seed{'s' if seeds > 1 else ''}, {experiment.epochs} epochs. An accuracy is the mean over "
+        "the seeds, after ± half of its 95 % interval (Student's t); without ± there was one seed, which "
+        f"proves little: one of {test_samples} test samples is {100 / test_samples:.1f} %.",
     ]
+    if data.balance:
+        sentences.append(
+            "The classes are very unequal: training weights each by the inverse of its share, and balanced "
+            "accuracy (the mean over the classes) stands beside accuracy."
+        )
     path = experiment.source.path
     if data.name != "mvmc" or path is None or git_blob_id(Path(path)) != AUTHORS_BLOB:
         sentences.append(
@@ -236,17 +200,29 @@ def _about(experiment: Experiment) -> list[str]:
     return sentences
 
 
-def _check_installed() -> None:
-    from importlib.util import find_spec
+def _inputs(data: MultiViewDataset) -> str:
+    """What the devices sense, in words."""
+    shapes = data.shapes
+    words = {1: "vectors", 2: "series", 3: "images"}
+    if len(set(shapes.values())) == 1:
+        shape = next(iter(shapes.values()))
+        return f"{words[len(shape)]} {_size(shape)}"
+    listed = ", ".join(f"{device} {_size(shape)}" for device, shape in shapes.items())
+    return f"inputs {listed}"
 
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _check_installed() -> None:
     for module in ("scipy", "matplotlib", "jinja2"):
         if find_spec(module) is None:
             raise ImportError(f"{module} is not installed: pip install 'ddnn_tf[evaluation]'.")
 
 
 def _claim(experiment: Experiment) -> None:
-    """Makes the directory ours, or refuses one that holds something else."""
-    place = experiment.directory
+    """Claims the directory for this experiment, or refuses one that holds something else."""
     asked = {
         "format": _FORMAT,
         "version": ddnn_tf.__version__,
@@ -254,27 +230,20 @@ def _claim(experiment: Experiment) -> None:
         "data_sha256": experiment.data().digest(),
         "epochs": experiment.epochs,
     }
-    file = place / _CONFIGURATION
-    if place.exists() and not place.is_dir():
-        raise FileExistsError(f"'{place}' is a file: name a directory for the results.")
-    if not file.is_file():
-        if place.is_dir() and any(place.iterdir()):
-            raise FileExistsError(f"'{place}' holds other files: name a new directory for the results.")
-        with atomic_write(file) as aside:
-            aside.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-        return
-    for key, there in _read_configuration(file).items():
-        if asked.get(key) != there:
-            raise ValueError(
-                f"'{place}' holds results with {key} {there}, not {asked.get(key)}: name another directory."
-            )
+    file = experiment.directory / _CONFIGURATION
+    if file.is_file():
+        _check_same(file, asked)
+    claim_directory(experiment.directory, _CONFIGURATION, json.dumps(asked, indent=2) + "\n")
 
 
-def _read_configuration(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"'{file}' is damaged: not valid JSON ({error}).") from None
+def _check_same(file: Path, asked: dict[str, Any]) -> None:
+    """Names what a directory's results differ in."""
+    content = read_json(file)
     if not isinstance(content, dict) or "format" not in content:
         raise ValueError(f"'{file}' is damaged: it does not say what the directory holds.")
-    return content
+    for key, expected in asked.items():
+        if content.get(key) != expected:
+            raise ValueError(
+                f"'{file.parent}' holds results with {key} {content.get(key)}, not {expected}: name another "
+                "directory."
+            )

@@ -15,20 +15,33 @@ from typing import TYPE_CHECKING
 
 from ddnn_tf.datasets import DataSource
 from ddnn_tf.evaluation.drawing import bars, canvas, legend
-from ddnn_tf.evaluation.experiment import Experiment, Unit
+from ddnn_tf.evaluation.experiment import Experiment
+from ddnn_tf.evaluation.item import Item, register_item
+from ddnn_tf.evaluation.measures import OVERALL, accuracy_columns
 from ddnn_tf.evaluation.paper import paper
-from ddnn_tf.evaluation.tables import Cell, Table, mean, percent
+from ddnn_tf.evaluation.result_table import Cell, Table, mean
+from ddnn_tf.evaluation.trial import Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "figures", "lines", "tables", "units"]
+__all__ = ["figures", "lines", "obstacle", "tables", "trials"]
 
-TITLE = "Missing devices on partitioned MNIST"
+_TITLE = "Missing devices on partitioned MNIST"
 _DEVICES = 6
 
 
-def units(experiment: Experiment) -> list[Unit]:
+def obstacle(experiment: Experiment) -> str | None:
+    """Nothing stands in the way if MNIST is there, whatever the experiment's data.
+
+    Raises:
+        FileNotFoundError: MNIST is not on this machine and cannot be downloaded.
+    """
+    _digits(experiment).data()
+    return None
+
+
+def trials(experiment: Experiment) -> list[Trial]:
     """One network on MNIST for each seed.
 
     Raises:
@@ -36,27 +49,23 @@ def units(experiment: Experiment) -> list[Unit]:
     """
     digits = _digits(experiment)
     if digits is experiment:
-        # Its own network is asked for every set of failed devices by Figure 10.
+        # Figure 10 asks its own network for every set of failed devices.
         return [digits.network(seed) for seed in digits.seeds]
-    missing = [tuple(row["missing"]) for row in paper("missing_devices") if row["missing"]]
-    # The sets are part of the unit's key: each one once, in one order.
-    sets = sorted(set(missing), key=missing.index)
-    return [digits.network(seed, missing=sets) for seed in experiment.seeds]
+    sets = [failed for failed in _sets(digits) if failed]
+    # The sets are part of the trial's key: each one once, in one order.
+    return [digits.network(seed, missing=list(dict.fromkeys(sets))) for seed in experiment.seeds]
 
 
 def tables(experiment: Experiment) -> list[Table]:
     """The twelve rows of the README, with local and overall accuracy besides."""
     digits = _digits(experiment)
     rows: list[dict[str, Cell]] = []
-    for printed in paper("missing_devices"):
-        failed = tuple(printed["missing"])
-        found = [digits.measure(unit, missing=failed) for unit in units(experiment)]
+    for printed, failed in zip(paper("missing_devices"), _sets(digits), strict=True):
+        found = [digits.measure(trial, missing=failed) for trial in trials(experiment)]
         rows.append(
             {
-                "missing": str(list(failed)),
-                "cloud %": percent([one.cloud_accuracy for one in found]),
-                "local %": percent([one.local_accuracy for one in found]),
-                "overall %": percent([one.overall_accuracy for one in found]),
+                "missing": str(printed["missing"]),
+                **accuracy_columns(("cloud", "local", OVERALL), found, balance=digits.balance),
                 "reference cloud %": printed["accuracy_pct"],
             }
         )
@@ -64,13 +73,13 @@ def tables(experiment: Experiment) -> list[Table]:
         f"MNIST, {digits.data().split_rule}; tiles numbered column by column. Ours: binary DDNN, MP-CC, 4 "
         f"filters, {digits.epochs} epochs, failed devices masked. The reference: a float residual network.",
     )
-    return [Table("missing_devices", TITLE, rows, notes)]
+    return [Table("missing_devices", _TITLE, rows, notes)]
 
 
 def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     """Ours beside the reference's."""
     rows = tables[0].rows
-    figure, (axes,) = canvas(TITLE, "missing devices", "accuracy of the cloud exit / %", size=(9, 4))
+    figure, (axes,) = canvas(_TITLE, "missing devices", "accuracy of the cloud exit / %", size=(9, 4))
     labels = [str(row["missing"]).replace(" ", "") for row in rows]
     bars(
         axes,
@@ -83,13 +92,32 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     return {"missing_devices": figure}
 
 
-def lines(table: Table) -> list[str]:
+def lines(tables: Sequence[Table]) -> list[str]:
     """The rows in the form in which the reference prints them."""
-    return [f"Missing Device(s) {row['missing']}: {mean(row['cloud %']):.2f}" for row in table.rows]
+    return [f"Missing Device(s) {row['missing']}: {mean(row['cloud %']):.2f}" for row in tables[0].rows]
+
+
+def _sets(digits: Experiment) -> list[tuple[str, ...]]:
+    """The failed devices of each row; the reference numbers them."""
+    return [tuple(digits.devices[number] for number in row["missing"]) for row in paper("missing_devices")]
 
 
 def _digits(experiment: Experiment) -> Experiment:
-    if experiment.source.name == "mnist" and experiment.devices == _DEVICES:
+    if experiment.source.name == "mnist" and len(experiment.devices) == _DEVICES:
         return experiment
     source = DataSource(name="mnist", devices=_DEVICES)
     return experiment.with_source(source, max(1, round(experiment.epochs / 10)))
+
+
+register_item(
+    Item(
+        "missing-devices",
+        order=80,
+        title=_TITLE,
+        trials=trials,
+        tables=tables,
+        figures=figures,
+        obstacle=obstacle,
+        lines=lines,
+    )
+)

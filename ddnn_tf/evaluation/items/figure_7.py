@@ -9,22 +9,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ddnn_tf.evaluation.drawing import band, below_hundred, canvas, curve, legend, paper_curve
-from ddnn_tf.evaluation.experiment import Experiment, Unit
+from ddnn_tf.evaluation.experiment import Experiment
+from ddnn_tf.evaluation.item import Item, register_item
+from ddnn_tf.evaluation.items.table_2 import at_threshold, sweet_spot, trials
 from ddnn_tf.evaluation.paper import paper
-from ddnn_tf.evaluation.table_2 import at_threshold, sweet_spot
-from ddnn_tf.evaluation.table_2 import units as _units
-from ddnn_tf.evaluation.tables import Cell, Table, mean
+from ddnn_tf.evaluation.result_table import Cell, Table, mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "Figure 7: accuracy and local exits against the threshold"
+__all__ = ["figures", "tables", "trials"]
+
+_TITLE = "Figure 7: accuracy and local exits against the threshold"
 _STEPS = 50
-
-
-def units(experiment: Experiment) -> list[Unit]:
-    """Those of Table II."""
-    return _units(experiment)
 
 
 def tables(experiment: Experiment) -> list[Table]:
@@ -34,13 +31,13 @@ def tables(experiment: Experiment) -> list[Table]:
         for step in range(_STEPS + 1)
     ]
     chosen = {"T": sweet_spot(experiment), **at_threshold(experiment, None), "sweet spot": "chosen"}
-    return [Table("figure_7", TITLE, [*rows, chosen], (), frozenset({len(rows)}))]
+    return [Table("figure_7", _TITLE, [*rows, chosen], (), frozenset({len(rows)}))]
 
 
 def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     """Accuracy and local exits against T; accuracy against bytes."""
     *sweep, chosen = tables[0].rows
-    figure, (left, right) = canvas(TITLE, "threshold T", "overall accuracy / %", panels=2)
+    figure, (left, right) = canvas(_TITLE, "threshold T", "overall accuracy / %", panels=2)
     x = [mean(row["T"]) for row in sweep]
     printed = paper("table_2_threshold")
     band(left, "overall", x, [row["overall %"] for row in sweep], "overall accuracy")
@@ -52,8 +49,9 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     paper_curve(exits, "local", [row["T"] for row in printed], [row["local_exit_pct"] for row in printed])
     exits.set_ylabel("samples that leave at the local exit / %")
     exits.set_ylim(0, 105)
-    lines = [one.get_legend_handles_labels() for one in (left, exits)]
-    left.legend(lines[0][0] + lines[1][0], lines[0][1] + lines[1][1], fontsize=7, loc="lower center")
+    handles, labels = left.get_legend_handles_labels()
+    exit_handles, exit_labels = exits.get_legend_handles_labels()
+    left.legend(handles + exit_handles, labels + exit_labels, fontsize=7, loc="lower center")
 
     right.set_xlabel("bytes per sample and device")
     order = sorted(sweep, key=lambda row: mean(row["bytes"]))
@@ -67,3 +65,6 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
         below_hundred(axes)
     legend(right)
     return {"figure_7": figure}
+
+
+register_item(Item("figure-7", order=40, title=_TITLE, trials=trials, tables=tables, figures=figures))

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ddnn_tf.evaluation.confusion import exits, units
 from ddnn_tf.evaluation.drawing import canvas, colour
 from ddnn_tf.evaluation.experiment import Experiment
-from ddnn_tf.evaluation.tables import Cell, Table, mean, percent
+from ddnn_tf.evaluation.item import Item, register_item
+from ddnn_tf.evaluation.items.confusion import exits, trials
+from ddnn_tf.evaluation.result_table import Cell, Table, mean, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["TITLE", "calibration", "figures", "tables", "units"]
+__all__ = ["calibration", "figures", "tables", "trials"]
 
-TITLE = "Reliability per exit"
-BINS = 10
+_TITLE = "Reliability per exit"
+_BINS = 10
 
 
 def tables(experiment: Experiment) -> list[Table]:
@@ -34,46 +35,51 @@ def tables(experiment: Experiment) -> list[Table]:
     summary: list[dict[str, Cell]] = []
     bins: list[dict[str, Cell]] = []
     for name, group in exits(experiment).items():
-        answers = [(experiment.trained(unit).test[tier], experiment.labels(unit)) for unit, tier in group]
-        found = [calibration(*answer) for answer in answers]
-        errors, gaps = [], []
-        for counts, confidence, accuracy in found:
-            share = counts / counts.sum()
-            errors.append(float((share * np.abs(confidence - accuracy)).sum()))
-            gaps.append(float((share * (confidence - accuracy)).sum()))
-        over = percent(gaps)
-        verdict = "too sure" if over.mean > 0 else "not sure enough"
-        summary.append({"exit": name, "ECE %": percent(errors), "confidence - accuracy %": over, "": verdict})
+        answers = [(experiment.answers(trial).test[tier], experiment.labels(trial)) for trial, tier in group]
+        summary.append({"exit": name, **_errors(answers)})
         pooled = calibration(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
         bins += [
             {
                 "exit": name,
-                "confidence from": at / BINS,
-                "to": (at + 1) / BINS,
+                "confidence from": number / _BINS,
+                "to": (number + 1) / _BINS,
                 "samples": int(count),
                 "mean confidence %": 100 * float(sure),
                 "accuracy %": 100 * float(right),
             }
-            for at, (count, sure, right) in enumerate(zip(*pooled, strict=True))
+            for number, (count, sure, right) in enumerate(zip(*pooled, strict=True))
             if count
         ]
     notes = ("Test samples, all classified at the exit; the bins hold the samples of all seeds.",)
     return [
-        Table("reliability", TITLE, summary, notes),
+        Table("reliability", _TITLE, summary, notes),
         Table("reliability_bins", "Reliability per exit: the bins", bins),
     ]
+
+
+def _errors(answers: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> dict[str, Cell]:
+    """Calibration error of an exit over the seeds, and whether it is too sure."""
+    errors, gaps = [], []
+    for probabilities, labels in answers:
+        counts, confidence, accuracy = calibration(probabilities, labels)
+        share = counts / counts.sum()
+        errors.append(float((share * np.abs(confidence - accuracy)).sum()))
+        gaps.append(float((share * (confidence - accuracy)).sum()))
+    over = percent(gaps)
+    verdict = "too sure" if over.mean > 0 else "not sure enough"
+    return {"ECE %": percent(errors), "confidence - accuracy %": over, "": verdict}
 
 
 def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     """Accuracy against confidence, the diagonal being perfect; below it too sure."""
     rows = tables[1].rows
     names = list(dict.fromkeys(str(row["exit"]) for row in rows))
-    figure, panels = canvas(TITLE, "confidence / %", "accuracy / %", panels=len(names), size=(3.8, 3.8))
+    figure, panels = canvas(_TITLE, "confidence / %", "accuracy / %", panels=len(names), size=(3.8, 3.8))
     for name, axes in zip(names, panels, strict=True):
         chosen = [row for row in rows if row["exit"] == name]
         places = [50 * (mean(row["confidence from"]) + mean(row["to"])) for row in chosen]
         heights = [mean(row["accuracy %"]) for row in chosen]
-        axes.bar(places, heights, 100 / BINS, color=colour(4), edgecolor="black", linewidth=0.6)
+        axes.bar(places, heights, 100 / _BINS, color=colour(4), edgecolor="black", linewidth=0.6)
         for place, row in zip(places, chosen, strict=True):
             axes.text(place, 2, str(row["samples"]), ha="center", fontsize=6, rotation=90)
         axes.plot([0, 100], [0, 100], color="black", linestyle="--", linewidth=1)
@@ -100,11 +106,14 @@ def calibration(
     p = np.asarray(probabilities, dtype=np.float64)
     confidence = p.max(axis=1)
     right = p.argmax(axis=1) == np.asarray(labels)
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
+    bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    counts = np.bincount(bins, minlength=_BINS)
     divisor = np.maximum(counts, 1)
     return (
         counts,
-        np.bincount(bins, weights=confidence, minlength=BINS) / divisor,
-        np.bincount(bins, weights=right, minlength=BINS) / divisor,
+        np.bincount(bins, weights=confidence, minlength=_BINS) / divisor,
+        np.bincount(bins, weights=right, minlength=_BINS) / divisor,
     )
+
+
+register_item(Item("reliability", order=120, title=_TITLE, trials=trials, tables=tables, figures=figures))

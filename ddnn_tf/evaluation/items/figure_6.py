@@ -12,36 +12,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddnn_tf.evaluation.drawing import HATCHES, canvas, colour, legend
-from ddnn_tf.evaluation.experiment import Experiment, Unit
-from ddnn_tf.evaluation.tables import Cell, Table, mean
+from ddnn_tf.evaluation.experiment import Experiment
+from ddnn_tf.evaluation.item import Item, register_item
+from ddnn_tf.evaluation.result_table import Cell, Table, mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "Figure 6: class distribution per device"
+__all__ = ["figures", "tables"]
 
-
-def units(experiment: Experiment) -> list[Unit]:
-    """None: it is about the data alone."""
-    return []
+_TITLE = "Figure 6: class distribution per device"
 
 
 def tables(experiment: Experiment) -> list[Table]:
     """Views of each class by device, over all samples."""
     data = experiment.data()
     rows: list[dict[str, Cell]] = []
-    for device in range(data.devices):
-        seen = data.presence[:, device]
+    for device, seen in zip(data.device_names, data.presence.T, strict=True):
         counts = np.bincount(data.labels[seen], minlength=len(data.class_names)).tolist()
         named = dict(zip(data.class_names, counts, strict=True))
-        rows.append({"device": f"device_{device}", **named, "absent": int((~seen).sum())})
-    return [Table("figure_6", TITLE, rows, ("Views of all samples: training, validation and test.",))]
+        rows.append({"device": device, **named, "absent": int((~seen).sum())})
+    return [Table("figure_6", _TITLE, rows, ("Views of all samples: training, validation and test.",))]
 
 
 def figures(tables: Sequence[Table]) -> dict[str, Figure]:
     """Stacked bars, one for each device."""
     rows = tables[0].rows
-    figure, (axes,) = canvas(TITLE, "device", "views")
+    figure, (axes,) = canvas(_TITLE, "device", "views")
     below = np.zeros(len(rows))
     for number, name in enumerate(tables[0].columns[1:]):
         heights = [mean(row[name]) for row in rows]
@@ -51,8 +48,11 @@ def figures(tables: Sequence[Table]) -> dict[str, Figure]:
             hatch=HATCHES[number % len(HATCHES)], label=name,
         )  # fmt: skip
         below += heights
-    axes.set_xticks(range(len(rows)))
+    axes.set_xticks(range(len(rows)), [str(row["device"]) for row in rows], fontsize=8)
     series = len(tables[0].columns) - 1
     axes.set_ylim(top=(1.1 + 0.1 * math.ceil(series / 4)) * below.max())
     legend(axes, columns=min(4, series))
     return {"figure_6": figure}
+
+
+register_item(Item("figure-6", order=10, title=_TITLE, tables=tables, figures=figures))

@@ -5,20 +5,19 @@ Source: Teerapittayanon et al. 2017, Section IV-D, Table II, and Eq. (1) for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from ddnn_tf.evaluation.experiment import Experiment, Unit
+from ddnn_tf.evaluation.experiment import Experiment
+from ddnn_tf.evaluation.item import Item, register_item
+from ddnn_tf.evaluation.measures import OVERALL, accuracy_columns
 from ddnn_tf.evaluation.paper import paper
-from ddnn_tf.evaluation.tables import Cell, Table, estimate, percent
+from ddnn_tf.evaluation.result_table import Cell, Table, estimate, percent
+from ddnn_tf.evaluation.trial import Trial
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["at_threshold", "sweet_spot", "tables", "trials"]
 
-TITLE = "Table II: exit threshold"
+_TITLE = "Table II: exit threshold"
 
 
-def units(experiment: Experiment) -> list[Unit]:
+def trials(experiment: Experiment) -> list[Trial]:
     """The paper's network, MP-CC with all devices, for each seed."""
     return [experiment.network(seed) for seed in experiment.seeds]
 
@@ -36,32 +35,29 @@ def tables(experiment: Experiment) -> list[Table]:
                 "paper bytes": printed["comm_bytes"],
             }
         )
-    columns = list(rows[0])
     chosen = {"T": f"{sweet_spot(experiment)} (chosen)", **at_threshold(experiment, None)}
-    rows.append({column: chosen.get(column) for column in columns})
+    rows.append({column: chosen.get(column) for column in rows[0]})
     notes = (
         "Bytes per sample and device, Eq. (1). The last row is the sweet spot: for each seed the T of best "
         "accuracy on validation data (of equal ones that with the fewest bytes), judged on test data.",
     )
-    return [Table("table_2", TITLE, rows, notes, frozenset({len(rows) - 1}))]
-
-
-def figures(tables: Sequence[Table]) -> dict[str, Figure]:
-    """None: its figure is Figure 7."""
-    return {}
+    return [Table("table_2", _TITLE, rows, notes, frozenset({len(rows) - 1}))]
 
 
 def at_threshold(experiment: Experiment, threshold: float | None) -> dict[str, Cell]:
     """Measures of the paper's network on test data at a threshold; None: at the chosen one."""
-    given = None if threshold is None else {"local": threshold}
-    found = [experiment.measure(unit, given) for unit in units(experiment)]
+    thresholds = None if threshold is None else {"local": threshold}
+    found = [experiment.measure(trial, thresholds) for trial in trials(experiment)]
     return {
-        "local exit %": percent([one.exit_shares["local"] for one in found]),
-        "overall %": percent([one.overall_accuracy for one in found]),
-        "bytes": estimate([one.bytes_per_sample for one in found]),
+        "local exit %": percent([each.exit_shares["local"] for each in found]),
+        **accuracy_columns((OVERALL,), found, balance=experiment.balance),
+        "bytes": estimate([each.bytes_per_sample for each in found]),
     }
 
 
 def sweet_spot(experiment: Experiment) -> Cell:
     """The threshold chosen on validation data, over the seeds."""
-    return estimate([experiment.thresholds(unit)["local"] for unit in units(experiment)])
+    return estimate([experiment.thresholds(trial)["local"] for trial in trials(experiment)])
+
+
+register_item(Item("table-2", order=30, title=_TITLE, trials=trials, tables=tables))

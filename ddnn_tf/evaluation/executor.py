@@ -1,0 +1,176 @@
+"""Trains trials, several at a time, each worker in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.evaluation.accuracy import named_outputs, tier_probabilities
+from ddnn_tf.evaluation.store import Answers, Probabilities, TrialStore
+from ddnn_tf.evaluation.trial import Trial
+from ddnn_tf.network import build, build_individual, with_presence
+from ddnn_tf.training import train
+
+__all__ = ["train_trials"]
+
+# Idle workers end after this long: the next batch of trials may follow soon.
+_IDLE_S = 60
+
+
+def train_trials(
+    trials: Sequence[Trial], directory: Path, *, already_trained: int = 0, workers: int | None = None
+) -> None:
+    """Trains trials and keeps their answers in a `TrialStore`.
+
+    Each worker has its share of the cores as TensorFlow threads. A trial that was interrupted resumes from
+    its last epoch. Progress is shown on a terminal.
+
+    Args:
+        trials: What to train, each once.
+        directory: The directory of the experiment.
+        already_trained: Number of trials that count as done in the progress bar.
+        workers: Processes; None: one per core, but not more than trials.
+
+    Raises:
+        ValueError: The data changed meanwhile.
+        OSError: A worker was killed.
+    """
+    from joblib import cpu_count
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    if not trials:
+        return
+    cores = cpu_count()
+    workers = min(workers or cores, len(trials))
+    # The longest first, so that the cores finish together.
+    queue = sorted(trials, key=lambda trial: trial.cost, reverse=True)
+    executor = ProcessPoolExecutor(
+        workers, timeout=_IDLE_S, initializer=_use_threads, initargs=(max(1, cores // workers),)
+    )
+    try:
+        with _TrialsBar(already_trained, queue, workers) as bar, warnings.catch_warnings():
+            # TensorFlow's memory grows with every network; loky then restarts a worker, with a warning.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+            running = [executor.submit(_train_trial, trial, directory) for trial in queue]
+            for done in as_completed(running):
+                bar.advance(done.result())
+    except BrokenProcessPool:
+        raise OSError(
+            "A training process was killed, perhaps for lack of memory: give the same command again to "
+            "resume the training."
+        ) from None
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
+
+
+def _use_threads(threads: int) -> None:
+    """Prepares a worker, before TensorFlow computes anything there."""
+    tf.get_logger().setLevel("ERROR")
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _train_trial(trial: Trial, directory: Path) -> str:
+    """Trains one trial, in a worker; returns its key."""
+    store = TrialStore(directory)
+    tf.keras.backend.clear_session()
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the process that planned the trial has shown them
+        data = trial.source.load()
+    if data.digest() != trial.data_sha256:
+        raise ValueError(f"The data set '{data.name}' changed during the run: start again.")
+    data = data.with_devices(trial.devices)
+    tf.keras.utils.set_random_seed(trial.options.seed)
+    if trial.is_individual:
+        model = build_individual(trial.topology)
+        weights = None
+    else:
+        model = build(trial.topology)
+        weights = trial.topology.loss_weights
+    place = store.checkpoints(trial)
+    train(model, data, options=trial.options, loss_weights=weights, directory=place, progress=False)
+    seconds = time.perf_counter() - start
+    answers = Answers(
+        validation=_answers(model, trial, data, "validation"),
+        test=_answers(model, trial, data, "test"),
+        without=_answers_without(model, trial, data),
+        seconds=seconds,
+    )
+    store.write(trial, answers, model.get_weights())
+    shutil.rmtree(place, ignore_errors=True)
+    return trial.key
+
+
+def _answers(model: tf.keras.Model, trial: Trial, data: MultiViewDataset, part: str) -> Probabilities:
+    if not trial.is_individual:
+        return tier_probabilities(model, trial.topology, data.part(part))
+    return dict(zip(trial.outputs, named_outputs(model, data.inputs(part)).values(), strict=True))
+
+
+def _answers_without(
+    model: tf.keras.Model, trial: Trial, data: MultiViewDataset
+) -> dict[tuple[str, ...], Probabilities]:
+    """Answers to the test samples without the devices of each of the trial's sets."""
+    if not trial.missing:
+        return {}
+    masked = with_presence(model, trial.topology)
+    views = data.part("test")
+    samples = len(data.split["test"])
+    answers: dict[tuple[str, ...], Probabilities] = {}
+    for missing in trial.missing:
+        takes_part = np.array([name not in missing for name in trial.devices])
+        present = np.tile(takes_part, (samples, 1))
+        answers[missing] = tier_probabilities(masked, trial.topology, views, present)
+    return answers
+
+
+class _TrialsBar:
+    """Trials done, running and remaining, and the time left, on stderr if it is a terminal."""
+
+    def __init__(self, done: int, queue: Sequence[Trial], workers: int) -> None:
+        console = Console(stderr=True)
+        self._costs = {trial.key: trial.cost for trial in queue}
+        self._done = done
+        self._left = len(queue)
+        self._workers = workers
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            # Trials take half a minute and more: estimate from all of them, not from the last seconds.
+            speed_estimate_period=float("inf"),
+        )
+        self._task = self._bar.add_task("", total=sum(self._costs.values()), counts=self._counts())
+
+    def __enter__(self) -> _TrialsBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, key: str) -> None:
+        self._done += 1
+        self._left -= 1
+        self._bar.update(self._task, advance=self._costs[key], counts=self._counts())
+
+    def _counts(self) -> str:
+        running = min(self._workers, self._left)
+        return f"{self._done} done, {running} running, {self._left - running} remaining"

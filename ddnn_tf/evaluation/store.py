@@ -1,0 +1,117 @@
+"""Where an experiment keeps its results: `trials/<key>.npz` holds what a trained network answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnn_tf.datasets.files import read_npz
+from ddnn_tf.documents import atomic_write
+from ddnn_tf.evaluation.trial import Trial
+
+__all__ = ["Answers", "Probabilities", "TrialStore"]
+
+Probabilities = Mapping[str, NDArray[np.float64]]
+"""Class probabilities `(samples, classes)` by tier; of individual models by device."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network of a trial answers.
+
+    Attributes:
+        validation: Answers to the validation samples.
+        test: Answers to the test samples.
+        without: Answers to the test samples without the devices of each of `Trial.missing`.
+        seconds: How long the training took.
+    """
+
+    validation: Probabilities
+    test: Probabilities
+    without: Mapping[tuple[str, ...], Probabilities]
+    seconds: float
+
+    def of(self, part: str, missing: tuple[str, ...] = ()) -> Probabilities:
+        """The answers to a part of the data.
+
+        Args:
+            part: `validation` or `test`.
+            missing: Failed devices, one of `Trial.missing`; on test samples only.
+
+        Raises:
+            ValueError: Another part, or a set of devices that was not asked for.
+        """
+        if part not in ("validation", "test") or (missing and part != "test"):
+            raise ValueError(
+                f"Expected `part` to be validation or test, and test without {', '.join(missing) or 'none'}, "
+                f"but got {part!r}."
+            )
+        if missing and missing not in self.without:
+            raise ValueError(
+                f"Expected `missing` to be one of the trial's sets of devices, but got {', '.join(missing)}: "
+                "name it when you make the trial."
+            )
+        if missing:
+            return self.without[missing]
+        return self.validation if part == "validation" else self.test
+
+
+class TrialStore:
+    """The trained trials in a directory.
+
+    Args:
+        directory: The directory of the experiment.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._place = directory / "trials"
+
+    def file(self, trial: Trial) -> Path:
+        """The file of a trial's answers."""
+        return self._place / f"{trial.key}.npz"
+
+    def checkpoints(self, trial: Trial) -> Path:
+        """The directory of a trial's checkpoints while it trains."""
+        return self._place / trial.key
+
+    def write(self, trial: Trial, answers: Answers, weights: Sequence[NDArray[Any]]) -> None:
+        """Keeps the answers and weights of a trained network."""
+        arrays: dict[str, Any] = {f"weight_{number}": array for number, array in enumerate(weights)}
+        groups = {"validation": answers.validation, "test": answers.test}
+        groups |= {_without(missing): found for missing, found in answers.without.items()}
+        for group, probabilities in groups.items():
+            arrays |= {f"{group}/{output}": array for output, array in probabilities.items()}
+        with atomic_write(self.file(trial)) as aside:
+            np.savez(aside, title=trial.title, seconds=answers.seconds, **arrays)
+
+    def read(self, trial: Trial) -> Answers | None:
+        """The answers of a trained network; None: the trial is not trained yet.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        file = self.file(trial)
+        if not file.is_file():
+            return None
+        groups = ["validation", "test", *(_without(missing) for missing in trial.missing)]
+        keys = {f"{group}/{output}": "class probabilities" for group in groups for output in trial.outputs}
+        try:
+            arrays = read_npz(file, {"seconds": "time of training", **keys})
+        except ValueError as error:
+            raise ValueError(f"{str(error).rstrip('.')}: remove it, and it is trained again.") from None
+
+        def group(name: str) -> Probabilities:
+            return {output: arrays[f"{name}/{output}"].astype(np.float64) for output in trial.outputs}
+
+        without = {missing: group(_without(missing)) for missing in trial.missing}
+        return Answers(group("validation"), group("test"), without, float(arrays["seconds"]))
+
+
+def _without(missing: Sequence[str]) -> str:
+    """Name of the arrays of a set of failed devices."""
+    return f"without {'+'.join(missing)}"
