@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 import ddnn_tf
+from ddnn_tf.export import TARGETS
 from ddnn_tf.export.benchmark import COLUMNS, NOTE, benchmark, use_one_thread
-from ddnn_tf.export.pipeline import TARGETS, received
-from ddnn_tf.sections import cut
+from ddnn_tf.export.timing import SAMPLES
+from ddnn_tf.sections import cut, received
 
 
 def main() -> None:
@@ -32,23 +33,27 @@ def main() -> None:
     use_one_thread()
     topology = ddnn_tf.Topology.devices_cloud(filters=options.filters)
     sections = cut(ddnn_tf.build(topology), topology)
-    images = np.random.default_rng(0).integers(0, 256, (256, 6, 32, 32, 3), dtype=np.uint8)
-    inputs = received(topology, sections, images)
+    random = np.random.default_rng(0)
+    views = {
+        node.name: random.integers(0, 256, (SAMPLES, *node.sensor.shape), dtype=np.uint8)
+        for node in topology.hierarchy.devices
+    }
+    inputs = received(topology, sections, views)
     artefacts = [
         target.convert(sections[name], inputs[name])
         for name in ("device_0", "local", "cloud")
-        for target in TARGETS.values()
+        for target in map(TARGETS.__getitem__, TARGETS)
         if target.takes(sections[name])
     ]
     timings = benchmark(sections, artefacts, inputs)
     if options.json:
-        print(json.dumps([asdict(one) for one in timings], indent=2))
+        print(json.dumps([asdict(timing) for timing in timings], indent=2))
         return
     table = Table(title=f"Six devices, {options.filters} filters, MP-CC: one thread")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("section", "engine") else "right")
-    for one in timings:
-        table.add_row(*one.cells())
+    for timing in timings:
+        table.add_row(*timing.cells())
     Console(width=130).print(table)
     print(NOTE)
 

@@ -8,21 +8,17 @@ TFLite), else 256 calls; the time is per sample.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ddnn_tf.bundle import read_bundle
-from ddnn_tf.export.artefact import Artefact
-from ddnn_tf.export.c.target import C
-from ddnn_tf.export.litert import interpreter, quantized
-from ddnn_tf.export.micro import run_in_child
-from ddnn_tf.export.pipeline import TARGETS, bundle_sections, check_artefacts, received
-from ddnn_tf.sections import Arrays, Section
+from ddnn_tf.bundle import Artefact, read_bundle
+from ddnn_tf.export.pipeline import bundle_sections, check_artefacts
+from ddnn_tf.export.targets import TARGETS, Timed
+from ddnn_tf.export.timing import SAMPLES, Clock, runner_clock, timed
+from ddnn_tf.sections import Arrays, Section, received
 
 __all__ = ["COLUMNS", "NOTE", "Timing", "benchmark", "benchmark_bundle", "macs", "use_one_thread"]
 
@@ -48,7 +44,8 @@ COLUMNS = (
 )
 """The columns of `Timing.cells`."""
 
-_WARM_UP, _SINGLES, _BATCHES, _BATCH = 20, 300, 12, 256
+_BASE = "tflite"
+"""The engine that the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,8 @@ def benchmark_bundle(path: str | Path, report: Callable[[str], None] = lambda _:
     data = bundle.source.load()
     sections = bundle_sections(bundle)
     check_artefacts(bundle, sections)
-    images = data.images[np.resize(data.split["test"], _BATCH)]
-    return benchmark(sections, bundle.artefacts, received(bundle.topology, sections, images), report)
+    views = data.rows(np.resize(data.split["test"], SAMPLES))
+    return benchmark(sections, bundle.artefacts, received(bundle.topology, sections, views), report)
 
 
 def benchmark(
@@ -131,18 +128,20 @@ def benchmark(
     Raises:
         ImportError: An engine is not installed.
     """
-    found: list[Timing] = []
+    timings: list[Timing] = []
     for name in dict.fromkeys(artefact.section for artefact in artefacts):
         report(f"{name}: keras")
-        rows = _timings(sections[name], None, inputs[name], _keras(sections[name]))
-        for artefact in (each for each in artefacts if each.section == name):
+        rows = _timings(sections[name], None, inputs[name], _keras_clock(sections[name]))
+        for artefact in artefacts:
+            if artefact.section != name:
+                continue
             report(f"{name}: {artefact.target}")
-            rows += _timings(sections[name], artefact, inputs[name], _engine(artefact))
-        base = {row.batch: row.median_us for row in rows if row.engine == "tflite"}
-        found += [
+            rows += _timings(sections[name], artefact, inputs[name], _engine_clock(artefact))
+        base = {row.batch: row.median_us for row in rows if row.engine == _BASE}
+        timings += [
             replace(row, ratio=row.median_us / base[row.batch] if row.batch in base else None) for row in rows
         ]
-    return found
+    return timings
 
 
 def use_one_thread() -> None:
@@ -173,13 +172,10 @@ def macs(section: Section) -> tuple[int, int]:
     return binary, other
 
 
-_Clock = Callable[[Arrays, int], list[float]]
-
-
-def _timings(section: Section, artefact: Artefact | None, inputs: Arrays, clock: _Clock) -> list[Timing]:
+def _timings(section: Section, artefact: Artefact | None, inputs: Arrays, clock: Clock) -> list[Timing]:
     binary, other = macs(section)
     rows = []
-    for batch in (1, _BATCH):
+    for batch in (1, SAMPLES):
         times = [1e6 * seconds / batch for seconds in clock(inputs, batch)]
         median = statistics.median(times)
         rows.append(
@@ -200,100 +196,23 @@ def _timings(section: Section, artefact: Artefact | None, inputs: Arrays, clock:
     return rows
 
 
-def _keras(section: Section) -> _Clock:
+def _engine_clock(artefact: Artefact) -> Clock:
+    target = TARGETS[artefact.target]
+    if isinstance(target, Timed):
+        return target.clock(artefact)
+    return runner_clock(target.runner(artefact))
+
+
+def _keras_clock(section: Section) -> Clock:
     import tensorflow as tf
 
     call = tf.function(lambda inputs: section.model(inputs, training=False))
 
     def clock(inputs: Arrays, batch: int) -> list[float]:
         calls = [
-            {name: tf.constant(array[at : at + batch]) for name, array in inputs.items()}
-            for at in range(0, _BATCH, batch)
+            {sender: tf.constant(array[start : start + batch]) for sender, array in inputs.items()}
+            for start in range(0, SAMPLES, batch)
         ]
-        return _timed(lambda at: call(calls[at % len(calls)]), batch)
+        return timed(lambda number: call(calls[number % len(calls)]), batch)
 
     return clock
-
-
-def _engine(artefact: Artefact) -> _Clock:
-    if artefact.target.startswith("tflite"):
-        return _litert(artefact)
-    if artefact.target.startswith("micro"):
-        return _micro(artefact)
-    if artefact.target in ("c", "c-fixed"):
-        return _c(artefact)
-    run = TARGETS[artefact.target].runner(artefact)
-
-    def clock(inputs: Arrays, batch: int) -> list[float]:
-        return _timed(
-            lambda at: run({name: _slice(array, at, batch) for name, array in inputs.items()}), batch
-        )
-
-    return clock
-
-
-def _litert(artefact: Artefact) -> _Clock:
-    """The interpreter itself, without the runner's loop; resized to the batch."""
-
-    def clock(inputs: Arrays, batch: int) -> list[float]:
-        engine = interpreter(artefact.content)
-        details = {_sender(detail["name"]): detail for detail in engine.get_input_details()}
-        try:
-            for name, detail in details.items():
-                engine.resize_tensor_input(detail["index"], [batch, *inputs[name].shape[1:]])
-            engine.allocate_tensors()
-            size = batch
-        except (RuntimeError, ValueError):
-            engine = interpreter(artefact.content)
-            size = 1
-        given = {name: quantized(np.asarray(inputs[name]), detail) for name, detail in details.items()}
-
-        def call(at: int) -> None:
-            for start in range(0, batch, size):
-                for name, detail in details.items():
-                    engine.set_tensor(detail["index"], _slice(given[name], at * batch + start, size))
-                engine.invoke()
-
-        return _timed(call, batch)
-
-    return clock
-
-
-def _c(artefact: Artefact) -> _Clock:
-    """The library itself, on pixels as they come from a sensor; one call for a batch."""
-    library = C.library(artefact)
-
-    def clock(inputs: Arrays, batch: int) -> list[float]:
-        images, outputs = inputs[artefact.section].astype(np.uint8), library.empty(batch)
-        return _timed(lambda at: library.invoke(_slice(images, at * batch, batch), outputs), batch)
-
-    return clock
-
-
-def _micro(artefact: Artefact) -> _Clock:
-    def clock(inputs: Arrays, batch: int) -> list[float]:
-        answers, _ = run_in_child(artefact.content, inputs, artefact.section, artefact.target)
-        seconds = answers["seconds"][_WARM_UP:].tolist()
-        return seconds if batch == 1 else [sum(seconds) / len(seconds) * batch]
-
-    return clock
-
-
-def _timed(call: Callable[[int], Any], batch: int) -> list[float]:
-    for at in range(_WARM_UP if batch == 1 else 2):
-        call(at)
-    seconds = []
-    for at in range(_SINGLES if batch == 1 else _BATCHES):
-        start = time.perf_counter()
-        call(at)
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def _slice(array: np.ndarray, at: int, size: int) -> np.ndarray:
-    start = at % len(array) if size < len(array) else 0
-    return array[start : start + size]
-
-
-def _sender(tensor: str) -> str:
-    return tensor.removeprefix("serving_default_").split(":")[0]

@@ -20,7 +20,7 @@ from ddnn_tf.specs import HIGHEST_CODE
 if TYPE_CHECKING:
     from ddnn_tf.sections import Arrays, Section
 
-__all__ = ["convert", "interpreter", "operators", "quantized", "quiet", "real", "saved"]
+__all__ = ["convert", "interpreter", "operators", "quantized", "quiet", "real", "saved", "tensor_order"]
 
 _CALIBRATION_SAMPLES = 200
 
@@ -138,6 +138,20 @@ def operators(content: bytes) -> list[str]:
 
     codes = [name_of(code) for code in model.operatorCodes]
     return [codes[operator.opcodeIndex] for operator in model.subgraphs[0].operators]
+
+
+def tensor_order(content: bytes) -> dict[str, list[str]]:
+    """Names of `inputs` and `outputs` in the order of a TFLite file's tensors, out of its signature."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    inputs = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
+    outputs = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
+    return {
+        "inputs": [inputs[index] for index in graph.inputs],
+        "outputs": [outputs[index] for index in graph.outputs],
+    }
 
 
 def quantized(values: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Runs a file in TFLite Micro, as a process that may die: model.tflite in.npz out.npz arena."""
+"""Runs a file in TFLite Micro, as a process that may crash: model.tflite in.npz out.npz arena output..."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def main(model: str, given: str, answers: str, arena: str) -> None:
-    """Feeds the one input sample by sample, and times it; outputs are told apart by their rank."""
+def main(model: str, given: str, answers: str, arena: str, *outputs: str) -> None:
+    """Feeds the one input sample by sample, and times it; `outputs` are the names of the file's, in order."""
     from tflite_micro.python.tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_file(model, arena_size=int(arena))
@@ -19,7 +19,7 @@ def main(model: str, given: str, answers: str, arena: str) -> None:
         (samples,) = (archive[name] for name in archive.files)
     detail = interpreter.get_input_details(0)
     scale, zero = _scale(detail)
-    found: dict[str, list[NDArray[Any]]] = {"features": [], "class_vector": []}
+    found: dict[str, list[NDArray[Any]]] = {name: [] for name in outputs}
     seconds = []
     for sample in samples:
         value = sample[None]
@@ -30,11 +30,11 @@ def main(model: str, given: str, answers: str, arena: str) -> None:
         interpreter.set_input(value.astype(detail["dtype"]), 0)
         interpreter.invoke()
         seconds.append(time.perf_counter() - start)
-        for at in range(len(found)):
-            output = interpreter.get_output(at)
-            step, middle = _scale(interpreter.get_output_details(at))
-            number = (output.astype(np.float32) - middle) * step if step else output
-            found["features" if output.ndim == 4 else "class_vector"].append(number.astype(np.float32))
+        for number, name in enumerate(outputs):
+            output = interpreter.get_output(number)
+            step, middle = _scale(interpreter.get_output_details(number))
+            values = (output.astype(np.float32) - middle) * step if step else output
+            found[name].append(values.astype(np.float32))
     interpreter.print_allocations()
     np.savez(answers, seconds=seconds, **{name: np.concatenate(values) for name, values in found.items()})
 

@@ -18,131 +18,144 @@ block is then steep, and right but for values next to the threshold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import larq as lq
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from ddnn_tf.blocks import PaddedMaxPool2D
+from ddnn_tf.export.replay import reads_codes, replay
 from ddnn_tf.folding import affine, fold_sign, signs
 from ddnn_tf.sections import Section
+from ddnn_tf.specs import HIGHEST_CODE
 
 __all__ = ["saturating"]
 
 _TOP = 6.0
+# On real inputs a sum this much of a unit above the threshold (1 / 32) saturates.
 _STEEPNESS = 32.0
+# Farther from 0 than a sum of real inputs comes.
 _FAR = 1e4
-_HIGHEST_PIXEL = 255
+
+_Function = Callable[[tf.Tensor], tf.Tensor]
 
 
 def saturating(section: Section) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """The section as a function for `tf.function`: inputs by sender to outputs by name.
 
-    Layers that are not binary are called as they are.
+    Layers that are not of a binary block are called as they are.
     """
-    layers = {layer.name: layer for layer in section.model.layers}
-    blocks = {
-        name.removesuffix("_sign"): _Saturated.of(section, layers, name.removesuffix("_sign"))
-        for name in layers
-        if name.endswith("_sign")
-    }
+    stand_ins: dict[str, _Function] = {}
+    for block in _binary_blocks(section):
+        if block.sign is None:
+            stand_ins |= _scaled(block)
+        else:
+            stand_ins |= _saturated(block, block.sign, section)
 
-    exits = {
-        name.removesuffix("_dense"): _scaled(layer, layers[name.replace("_dense", "_norm")])
-        for name, layer in layers.items()
-        if isinstance(layer, lq.layers.QuantDense) and name.removesuffix("_dense") not in blocks
-    }
+    def replacement(layer: tf.keras.layers.Layer, taken: tf.Tensor) -> tf.Tensor:
+        if layer.name in stand_ins:
+            return stand_ins[layer.name](taken)
+        return layer(taken, training=False)
 
-    def run(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        tensors: dict[int, tf.Tensor] = {}
-        for layer in section.model.layers:
-            if isinstance(layer, tf.keras.layers.InputLayer):
-                tensors[id(layer.output)] = inputs[layer.name]
-                continue
-            found = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
-            given = found if len(found) > 1 else found[0]
-            tensors[id(layer.output)] = _replaced(layer, blocks, exits, given)
-        return {name: tensors[id(tensor)] for name, tensor in section.model.output.items()}
-
-    return run
+    return lambda inputs: replay(section, inputs, replacement)
 
 
 @dataclass(frozen=True)
-class _Saturated:
-    """A binary block with a sign: its sum, ReLU6, then a scale and an offset that give -1 or +1."""
+class _Block:
+    """A binary layer and what follows it.
 
-    weights: np.ndarray
-    bias: np.ndarray
-    turn: np.ndarray
-    has_bits: bool
+    Attributes:
+        layer: A `QuantConv2D` or `QuantDense`.
+        pool: Its pool, if it has one.
+        norm: Its batch norm.
+        sign: Its sign; None before an exit.
+    """
 
-    @classmethod
-    def of(cls, section: Section, layers: Mapping[str, Any], block: str) -> _Saturated:
-        layer = layers.get(f"{block}_conv") or layers[f"{block}_dense"]
-        norm, sign = layers[f"{block}_norm"], layers[f"{block}_sign"]
-        weights = signs(layer).astype(np.float64)
-        sums = weights.reshape(-1, weights.shape[-1]).sum(axis=0)
-        takes_pixels = section.tier == "device" and block.endswith("_convp_0")
-        has_bits = layer.input_quantizer is not None
-        if takes_pixels or has_bits:
-            reach = math.prod(weights.shape[:-1]) * (_HIGHEST_PIXEL if takes_pixels else 1)
-            thresholds, rising = fold_sign(norm, sign, reach)
-            steepness = _TOP
-            bias = -_TOP * thresholds + np.where(rising, _TOP, 0.0)
-        else:
-            scale, offset = (part.astype(np.float64) for part in affine(norm))
-            steepness, rising = _TOP * _STEEPNESS, scale >= 0
-            # A filter of scale 0 is always on one side, far from its threshold.
-            aside = np.where(offset >= 0, -_FAR, _FAR)
-            edge = np.where(scale == 0, aside, -offset / np.where(scale == 0, 1, scale))
-            bias = -steepness * edge + _TOP / 2
-        if has_bits:
-            # x = 1 - 2 z: the padding by x = +1 becomes one by z = 0.
-            bias, steepness = bias + steepness * sums, -2 * steepness
-        turn = np.where(rising, 1.0, -1.0)
-        return cls(
-            (steepness * weights).astype(np.float32),
-            bias.astype(np.float32),
-            turn.astype(np.float32),
-            has_bits,
-        )
-
-    def total(self, inputs: tf.Tensor) -> tf.Tensor:
-        if self.has_bits:
-            inputs = 0.5 - 0.5 * inputs
-        if self.weights.ndim == 2:
-            return tf.nn.relu6(tf.matmul(inputs, self.weights) + self.bias)
-        return tf.nn.relu6(tf.nn.conv2d(inputs, self.weights, 1, "SAME") + self.bias)
-
-    def bits(self, saturated: tf.Tensor) -> tf.Tensor:
-        return saturated * (2 * self.turn / _TOP) - self.turn
+    layer: tf.keras.layers.Layer
+    pool: PaddedMaxPool2D | None
+    norm: tf.keras.layers.Layer
+    sign: tf.keras.layers.Layer | None
 
 
-def _scaled(dense: tf.keras.layers.Layer, norm: tf.keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
-    """A binary dense layer before an exit and its batch norm, as real weights and an offset."""
-    scale, offset = affine(norm)
-    return signs(dense).astype(np.float32) * scale, offset
+def _binary_blocks(section: Section) -> Iterator[_Block]:
+    """The binary blocks of a section, in order."""
+    followers = {
+        id(tensor): layer for layer in section.model.layers for tensor in tf.nest.flatten(layer.input)
+    }
+    for layer in section.model.layers:
+        if not isinstance(layer, lq.layers.QuantConv2D | lq.layers.QuantDense):
+            continue
+        follower = followers[id(layer.output)]
+        pool = None
+        if isinstance(follower, PaddedMaxPool2D):
+            pool, follower = follower, followers[id(follower.output)]
+        last = followers.get(id(follower.output))
+        sign = last if isinstance(last, lq.quantizers.Quantizer) else None
+        yield _Block(layer, pool, follower, sign)
 
 
-def _replaced(
-    layer: tf.keras.layers.Layer,
-    blocks: Mapping[str, _Saturated],
-    exits: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    given: Any,
-) -> tf.Tensor:
-    """What stands for a layer."""
-    name, kind = layer.name.rsplit("_", 1) if "_" in layer.name else (layer.name, "")
-    if name in exits and kind in ("dense", "norm"):
-        weights, offset = exits[name]
-        return tf.matmul(given, weights) + offset if kind == "dense" else given
-    if name not in blocks:
-        return layer(given, training=False)
-    if kind in ("conv", "dense"):
-        return blocks[name].total(given)
-    if kind == "pool":
-        return tf.nn.max_pool2d(tf.pad(given, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 2, "VALID")
-    if kind == "norm":
-        return blocks[name].bits(given)
-    return given if kind == "sign" else layer(given)
+def _saturated(block: _Block, sign: tf.keras.layers.Layer, section: Section) -> dict[str, _Function]:
+    """A block with a sign: its sum and ReLU6, the pool, then a scale and an offset that give -1 or +1."""
+    weights = signs(block.layer).astype(np.float64)
+    sums = weights.reshape(-1, weights.shape[-1]).sum(axis=0)
+    takes_codes = reads_codes(section, block.layer)
+    takes_bits = block.layer.input_quantizer is not None
+    if takes_codes or takes_bits:
+        reach = math.prod(weights.shape[:-1]) * (HIGHEST_CODE if takes_codes else 1)
+        thresholds, rising = fold_sign(block.norm, sign, reach)
+        steepness = _TOP
+        bias = -_TOP * thresholds + np.where(rising, _TOP, 0.0)
+    else:
+        scale, offset = (part.astype(np.float64) for part in affine(block.norm))
+        steepness, rising = _TOP * _STEEPNESS, scale >= 0
+        # A filter of scale 0 is always on one side, far from its threshold.
+        aside = np.where(offset >= 0, -_FAR, _FAR)
+        edge = np.where(scale == 0, aside, -offset / np.where(scale == 0, 1, scale))
+        bias = -steepness * edge + _TOP / 2
+    if takes_bits:
+        # x = 1 - 2 z: the padding by x = +1 becomes one by z = 0.
+        bias, steepness = bias + steepness * sums, -2 * steepness
+    total = _linear((steepness * weights).astype(np.float32), bias.astype(np.float32))
+    turn = np.where(rising, 1.0, -1.0).astype(np.float32)
+
+    def saturated_sum(inputs: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu6(total(0.5 - 0.5 * inputs if takes_bits else inputs))
+
+    def bits(saturated: tf.Tensor) -> tf.Tensor:
+        return saturated * (2 * turn / _TOP) - turn
+
+    stand_ins: dict[str, _Function] = {
+        block.layer.name: saturated_sum,
+        block.norm.name: bits,
+        sign.name: _unchanged,
+    }
+    if block.pool is not None:
+        stand_ins[block.pool.name] = _pool_from_zero(block.pool)
+    return stand_ins
+
+
+def _scaled(block: _Block) -> dict[str, _Function]:
+    """A binary layer before an exit and its batch norm, as real weights and an offset."""
+    scale, offset = affine(block.norm)
+    total = _linear(signs(block.layer).astype(np.float32) * scale, offset)
+    return {block.layer.name: total, block.norm.name: _unchanged}
+
+
+def _linear(weights: NDArray[np.float32], bias: NDArray[np.float32]) -> _Function:
+    """A dense layer or a convolution, padded with 0, by the rank of its weights."""
+    if weights.ndim == 2:
+        return lambda inputs: tf.matmul(inputs, weights) + bias
+    return lambda inputs: tf.nn.conv2d(inputs, weights, 1, "SAME") + bias
+
+
+def _pool_from_zero(pool: PaddedMaxPool2D) -> _Function:
+    """The pool of numbers from 0 on, whose border is 0."""
+    margins = [[0, 0], *([margin, margin] for margin in pool.margin), [0, 0]]
+    return lambda inputs: tf.nn.max_pool2d(tf.pad(inputs, margins), pool.window, pool.strides, "VALID")
+
+
+def _unchanged(inputs: tf.Tensor) -> tf.Tensor:
+    return inputs

@@ -1,8 +1,9 @@
-"""Each artefact against the trained network, on at least 500 samples, and the bar that it must reach.
+"""Each artefact against the trained network, on at least 500 samples, within its target's tolerance.
 
 An artefact is run on what its section receives in Keras, and its feature bits and class vector (or
 logits) are compared; then the whole DDNN is run with the artefact in its section's place, and its
-decisions - the class and the exit at which each sample leaves - are compared.
+decisions - the class and the exit at which each sample leaves - are compared. Accuracy is measured on the
+test samples alone.
 """
 
 from __future__ import annotations
@@ -13,46 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnn_tf.bundle import Artefact
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.evaluation.accuracy import by_tier
 from ddnn_tf.exits import softmax, staged_inference
-from ddnn_tf.export.artefact import Artefact, Target
-from ddnn_tf.sections import Arrays, Runner, Section, compose
+from ddnn_tf.export.targets import Target
+from ddnn_tf.sections import CLASS_VECTOR, FEATURES, LOGITS, Arrays, Runner, Section, compose
 from ddnn_tf.topology import Topology
 
-__all__ = ["BARS", "Bar", "Verification", "Verifier", "verification_samples"]
+__all__ = ["Verification", "Verifier", "verification_samples"]
 
+# With fewer, one wrong bit or decision would be a large share.
 _SAMPLES = 500
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What an artefact must reach; fractions.
-
-    Attributes:
-        bits: Share of equal feature bits.
-        decisions: Share of equal decisions of the whole DDNN; None: not asked.
-        accuracy: How much the accuracy of the whole DDNN may change.
-    """
-
-    bits: float
-    decisions: float | None
-    accuracy: float
-
-
-_EXACT = Bar(bits=1.0, decisions=1.0, accuracy=0.0)
-BARS: dict[str, Bar] = {
-    "tflite": _EXACT,
-    "lce": _EXACT,
-    "savedmodel": _EXACT,
-    "micro": _EXACT,
-    "c": _EXACT,
-    "c-fixed": Bar(bits=1.0, decisions=0.998, accuracy=0.002),
-    "micro-int16": Bar(bits=0.9999, decisions=None, accuracy=0.005),
-    "micro-int8": Bar(bits=0.995, decisions=None, accuracy=0.005),
-    "tflite-int8": Bar(bits=0.995, decisions=None, accuracy=0.005),
-}
-"""The bar of each target."""
+# Accuracies are quotients of the same number of samples: what differs by less is equal.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -66,10 +41,11 @@ class Verification:
         samples: On how many samples it was compared.
         bit_agreement: Share of equal feature bits; None if the section has none.
         decision_agreement: Share of samples that the whole DDNN decides alike with it.
-        max_logit_error: Largest difference in a class vector or logits.
-        accuracy: Accuracy of the whole DDNN with it, on these samples.
+        max_logit_error: Largest difference in a class vector or logits; None if the section has neither.
+        accuracy: Accuracy of the whole DDNN with it, on the test samples.
         accuracy_change: That minus the trained network's.
-        passed: Whether it reaches its bar.
+        accuracy_samples: Number of test samples.
+        passed: Whether it is within its target's tolerance.
     """
 
     section: str
@@ -78,9 +54,10 @@ class Verification:
     samples: int
     bit_agreement: float | None
     decision_agreement: float
-    max_logit_error: float
+    max_logit_error: float | None
     accuracy: float
     accuracy_change: float
+    accuracy_samples: int
     passed: bool
 
 
@@ -91,8 +68,9 @@ class Verifier:
         topology: The hierarchy.
         thresholds: T by tier.
         sections: The sections of the trained network.
-        images: `(samples, devices, height, width, channels)` uint8.
+        views: `(samples, ...)` uint8 by device.
         labels: `(samples,)` int.
+        test_samples: How many samples, from the first on, are test samples.
     """
 
     def __init__(
@@ -100,12 +78,14 @@ class Verifier:
         topology: Topology,
         thresholds: Mapping[str, float],
         sections: Mapping[str, Section],
-        images: NDArray[np.uint8],
+        views: Mapping[str, NDArray[np.uint8]],
         labels: NDArray[np.int64],
+        test_samples: int,
     ) -> None:
         self._topology = topology
-        self._limits = [thresholds[tier] for tier in topology.exit_tiers[:-1]]
-        self._sections, self._images, self._labels = sections, images, labels
+        self._limits = [thresholds[tier] for tier in topology.hierarchy.early_tier_names]
+        self._sections, self._views = sections, views
+        self._samples, self._test_labels = len(labels), labels[:test_samples]
         self._keras = {name: _Remembering(section.run) for name, section in sections.items()}
         self._expected = self._decide({})
         # What each section receives, and answers, when all of them run in Keras.
@@ -114,50 +94,74 @@ class Verifier:
 
     def verify(self, artefact: Artefact, target: Target) -> Verification:
         """Runs an artefact on its engine and compares."""
-        runner = target.runner(artefact)
-        found, expected = runner(self.inputs[artefact.section]), self._answers[artefact.section]
+        section = self._sections[artefact.section]
+        answer = target.runner(artefact)(self.inputs[section.name])
+        expected = self._answers[section.name]
         bits = None
-        if self._sections[artefact.section].has_bits:
-            bits = float((found["features"] == expected["features"]).mean())
-        vector = "class_vector" if "class_vector" in expected else "logits"
-        error = float(np.abs(found[vector] - expected[vector]).max())
-        labels, exits = self._decide({artefact.section: lambda _: found})
-        same = (labels == self._expected[0]) & (exits == self._expected[1])
-        accuracy, before = (float((given == self._labels).mean()) for given in (labels, self._expected[0]))
-        bar = BARS[artefact.target]
-        agreement = float(same.mean())
+        if section.has_bits:
+            bits = float((answer[FEATURES] == expected[FEATURES]).mean())
+        errors = [
+            float(np.abs(answer[name] - expected[name]).max())
+            for name in (CLASS_VECTOR, LOGITS)
+            if name in expected
+        ]
+        decisions = self._decide({section.name: lambda _: answer})
+        agreement = float(decisions.equal(self._expected).mean())
+        accuracy, before = (self._accuracy(each) for each in (decisions, self._expected))
+        tolerance = target.tolerance
         passed = (
-            (bits is None or bits >= bar.bits)
-            and (bar.decisions is None or agreement >= bar.decisions)
-            and abs(accuracy - before) <= bar.accuracy + 1e-12
+            (bits is None or bits >= tolerance.bits)
+            and (tolerance.decisions is None or agreement >= tolerance.decisions)
+            and abs(accuracy - before) <= tolerance.accuracy + _ROUNDING
         )
         return Verification(
             section=artefact.section,
             target=artefact.target,
             bytes=artefact.size,
-            samples=len(self._labels),
+            samples=self._samples,
             bit_agreement=bits,
             decision_agreement=agreement,
-            max_logit_error=error,
+            max_logit_error=max(errors, default=None),
             accuracy=accuracy,
             accuracy_change=accuracy - before,
+            accuracy_samples=len(self._test_labels),
             passed=passed,
         )
 
-    def _decide(self, replaced: Mapping[str, Runner]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Class and exit of every sample."""
-        logits = compose(self._topology, {**self._keras, **replaced}, self._images)
+    def _decide(self, replaced: Mapping[str, Runner]) -> _Decisions:
+        logits = compose(self._topology, {**self._keras, **replaced}, self._views)
         tiers = by_tier(self._topology, {name: softmax(values) for name, values in logits.items()})
         staged = staged_inference(list(tiers.values()), self._limits)
-        return staged.labels, staged.exits
+        return _Decisions(staged.labels, staged.exits)
+
+    def _accuracy(self, decisions: _Decisions) -> float:
+        return float((decisions.labels[: len(self._test_labels)] == self._test_labels).mean())
 
 
-def verification_samples(data: MultiViewDataset) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The test samples; where they are fewer than 500, validation and training samples fill up."""
-    rows = data.split["test"]
+def verification_samples(
+    data: MultiViewDataset,
+) -> tuple[dict[str, NDArray[np.uint8]], NDArray[np.int64], int]:
+    """The test samples; where they are fewer than 500, validation and training samples behind them.
+
+    Returns:
+        Views `(samples, ...)` uint8 by device, labels `(samples,)` int64, and the number of test samples.
+    """
+    test = data.split["test"]
     spare = np.concatenate([data.split["validation"], data.split["train"]])
-    rows = np.concatenate([rows, spare[: max(0, _SAMPLES - len(rows))]])
-    return data.images[rows], data.labels[rows]
+    rows = np.concatenate([test, spare[: max(0, _SAMPLES - len(test))]])
+    return data.rows(rows), data.labels[rows], len(test)
+
+
+@dataclass(frozen=True)
+class _Decisions:
+    """Class and exit of every sample, `(samples,)` int64 each."""
+
+    labels: NDArray[np.int64]
+    exits: NDArray[np.int64]
+
+    def equal(self, other: _Decisions) -> NDArray[np.bool_]:
+        """Which samples are decided alike."""
+        return (self.labels == other.labels) & (self.exits == other.exits)
 
 
 class _Remembering:

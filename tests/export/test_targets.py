@@ -5,59 +5,75 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddnn_tf.export import micro
-from ddnn_tf.export.artefact import Artefact, Target
-from ddnn_tf.export.litert import Tflite
-from ddnn_tf.export.micro import c_array
-from ddnn_tf.export.pipeline import TARGETS, choose, received
-from ddnn_tf.export.verify import BARS, Verifier
+from ddnn_tf.bundle import Artefact
+from ddnn_tf.export.targets import EXACT, TARGETS, Target, Tolerance, micro, register_target
+from ddnn_tf.export.targets.micro import c_array
+from ddnn_tf.export.targets.tflite import Tflite
+from ddnn_tf.export.verify import Verifier
 from ddnn_tf.network import build
-from ddnn_tf.sections import Arrays, Section, cut
+from ddnn_tf.sections import Arrays, Section, cut, received
 from ddnn_tf.topology import Cloud, Devices, Edge, Topology
 
 TOPOLOGY = Topology(
-    devices=Devices(count=2, image_shape=(12, 12, 3), filters=4),
-    edges=(Edge(devices=(0, 1), filters=(32,)),),
+    devices=Devices(count=2, input=(12, 12, 3), filters=(4,)),
+    edges=(Edge(name="edge_0", senders=("device",), filters=(32,)),),
     cloud=Cloud(filters=(32,)),
 )
 SAMPLES = 60
 
 
-@pytest.fixture(scope="module")
-def sections() -> dict[str, Section]:
+def sections_of(topology: Topology, on_codes: float = 700, above: float = 6) -> dict[str, Section]:
+    """Sections with statistics as after a training: sums of codes reach farther than those above."""
     tf.keras.utils.set_random_seed(3)
-    model = build(TOPOLOGY)
+    model = build(topology)
     random = np.random.default_rng(0)
+    norms_of_codes = {
+        f"{node.name}_{block}_0_norm" for node in topology.hierarchy.devices for block in ("convp", "units")
+    }
     for layer in model.layers:
         if isinstance(layer, tf.keras.layers.BatchNormalization):
             size = layer.gamma.shape[0]
-            reach = 700 if layer.name.startswith("device") and "convp" in layer.name else 6
+            reach = on_codes if layer.name in norms_of_codes else above
             weights = [random.normal(size=size), random.normal(size=size), random.normal(size=size) * reach]
             layer.set_weights([*weights, random.random(size) * reach**2 + 1])
-    return cut(model, TOPOLOGY)
+    return cut(model, topology)
+
+
+def views_of(topology: Topology, samples: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+    return {
+        node.name: random.integers(0, 256, (samples, *node.sensor.shape), dtype=np.uint8)
+        for node in topology.hierarchy.devices
+    }
 
 
 @pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (SAMPLES, 2, 12, 12, 3), dtype=np.uint8)
+def sections() -> dict[str, Section]:
+    return sections_of(TOPOLOGY)
 
 
 @pytest.fixture(scope="module")
-def inputs(sections: dict[str, Section], images: np.ndarray) -> dict[str, Arrays]:
-    return received(TOPOLOGY, sections, images)
+def views() -> dict[str, np.ndarray]:
+    return views_of(TOPOLOGY, SAMPLES)
 
 
+@pytest.fixture(scope="module")
+def inputs(sections: dict[str, Section], views: dict[str, np.ndarray]) -> dict[str, Arrays]:
+    return received(TOPOLOGY, sections, views)
+
+
+ON_DEVICES = {"micro", "micro-int8", "micro-int16", "c", "c-fixed"}
 CASES = [
     (name, section)
     for name in TARGETS
     for section in ("device_0", "local", "edge_0", "cloud")
-    if (name.split("-")[0] not in ("micro", "c") or section == "device_0")
-    and (name != "savedmodel" or section == "cloud")
+    if (name not in ON_DEVICES or section == "device_0") and (name != "savedmodel" or section == "cloud")
 ]
 
 
@@ -96,10 +112,7 @@ def test_binary_layers_stay_binary_in_lce(sections: dict[str, Section], inputs: 
     from larq_compute_engine.tflite.python.interpreter import Interpreter
 
     packed = Interpreter(artefact.files["lce-packed.tflite"])
-    images = inputs["edge_0"]
-    words = packed.predict(
-        [images[name] for name in sorted(images)] if len(images) > 1 else images["device_0"]
-    )
+    words = packed.predict([inputs["edge_0"][sender] for sender in artefact.details["inputs"]])
     words = words[0] if isinstance(words, list) else words
     assert words.dtype == np.int32
     assert words.shape == (SAMPLES, 3, 3, 1)
@@ -123,23 +136,22 @@ def test_c_array_of_a_few_bytes() -> None:
     assert source.count(b"0x") == 14
 
 
-def test_a_file_that_kills_tflm_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, sections: dict[str, Section]
-) -> None:
-    """The child is made to die as TFLM dies of some int8 graphs: by a signal, without a word."""
+def test_a_file_that_crashes_tflm_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is made to crash as TFLM crashes running some int8 graphs: by a signal, without a word."""
     run = subprocess.run
 
-    def dying(command: list[str], **options: object) -> object:
+    def crashing(command: list[str], **options: object) -> object:
         return run([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(micro.subprocess, "run", dying)
-    with pytest.raises(ValueError, match=r"died of 'device_0' \(micro\) with SIGSEGV"):
-        micro.run_in_child(b"", {"device_0": np.zeros((1, 12, 12, 3))}, "device_0", "micro")
+    monkeypatch.setattr(micro.subprocess, "run", crashing)
+    with pytest.raises(ValueError, match=r"crashed \(SIGSEGV\) running 'device_0' \(micro\)"):
+        micro.run_in_child(b"", {"device_0": np.zeros((1, 12, 12, 3))}, ["features"], "device_0", "micro")
 
 
 def test_a_file_that_tflm_refuses_is_an_error() -> None:
+    inputs = {"device_0": np.zeros((1, 12, 12, 3))}
     with pytest.raises(ValueError, match=r"'device_0' \(micro\)"):
-        micro.run_in_child(b"no model", {"device_0": np.zeros((1, 12, 12, 3))}, "device_0", "micro")
+        micro.run_in_child(b"no model", inputs, ["features"], "device_0", "micro")
 
 
 def test_integers_need_samples(sections: dict[str, Section]) -> None:
@@ -158,15 +170,16 @@ def test_a_missing_engine_names_its_extra(
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, module, None)
     artefact = Artefact("device_0", name, {"x": b""}, {"has_bits": True})
+    assert TARGETS[name].extra == extra
     with pytest.raises(ImportError, match=rf"ddnn_tf\[{extra}\]"):
         TARGETS[name].runner(artefact)
 
 
-def test_an_artefact_that_misses_its_bar_does_not_pass(
-    sections: dict[str, Section], images: np.ndarray
+def test_an_artefact_beyond_its_tolerance_does_not_pass(
+    sections: dict[str, Section], views: dict[str, np.ndarray]
 ) -> None:
     labels = np.random.default_rng(2).integers(0, 3, SAMPLES)
-    verifier = Verifier(TOPOLOGY, {"local": 0.5, "edge": 0.5}, sections, images, labels)
+    verifier = Verifier(TOPOLOGY, {"local": 0.5, "edge": 0.5}, sections, views, labels, SAMPLES)
 
     class Wrong(Tflite):
         def __init__(self, flips: int) -> None:
@@ -190,10 +203,150 @@ def test_an_artefact_that_misses_its_bar_does_not_pass(
     assert bad.bit_agreement == pytest.approx(1 - 1 / (SAMPLES * 6 * 6 * 4))
 
 
-def test_every_target_has_a_bar_and_unknown_names_list_the_known() -> None:
-    assert set(BARS) == set(TARGETS)
-    assert choose("target", ["lce", "tflite"], list(TARGETS)) == ["tflite", "lce"]
-    with pytest.raises(ValueError, match=r"target out of tflite, tflite-int8.*but got 'onnx'"):
-        choose("target", ["onnx"], list(TARGETS))
-    with pytest.raises(ValueError, match="at least one section"):
-        choose("section", [], ["local"])
+def test_accuracy_is_measured_on_test_samples_alone(
+    sections: dict[str, Section], views: dict[str, np.ndarray]
+) -> None:
+    class Keras(Tflite):
+        def runner(self, artefact: Artefact):  # type: ignore[no-untyped-def]
+            return sections["device_0"].run
+
+    artefact = Artefact("device_0", "tflite", {"tflite.tflite": b""}, {"has_bits": True})
+    thresholds = {"local": 0.5, "edge": 0.5}
+    whole = Verifier(TOPOLOGY, thresholds, sections, views, np.zeros(SAMPLES, np.int64), SAMPLES)
+    share = whole.verify(artefact, Keras()).accuracy
+    assert 0 < share < 1
+    # Right on the first 10 samples, the test samples; wrong on those that fill up.
+    rows = np.argsort(whole._expected.labels, kind="stable")
+    labels = np.where(np.arange(SAMPLES) < 10, whole._expected.labels[rows], 3)
+    shuffled = {device: view[rows] for device, view in views.items()}
+    result = Verifier(TOPOLOGY, thresholds, sections, shuffled, labels, 10).verify(artefact, Keras())
+    assert (result.accuracy, result.accuracy_samples, result.samples) == (1.0, 10, SAMPLES)
+
+
+def test_targets_carry_their_tolerance() -> None:
+    steps = {"decisions": None, "accuracy": 0.005}
+    assert {name: TARGETS[name].tolerance for name in TARGETS} == {
+        "tflite": EXACT,
+        "lce": EXACT,
+        "savedmodel": EXACT,
+        "micro": EXACT,
+        "c": EXACT,
+        "c-fixed": Tolerance(bits=1.0, decisions=0.998, accuracy=0.002),
+        "micro-int16": Tolerance(bits=0.9999, **steps),  # type: ignore[arg-type]
+        "micro-int8": Tolerance(bits=0.995, **steps),  # type: ignore[arg-type]
+        "tflite-int8": Tolerance(bits=0.995, **steps),  # type: ignore[arg-type]
+    }
+    assert Tolerance(bits=1.0, decisions=1.0, accuracy=0.0) == EXACT
+
+
+def test_unknown_and_second_targets_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"export target to be one of .*tflite.*, but got 'onnx'"):
+        TARGETS["onnx"]
+    with pytest.raises(ValueError, match=r"new name for the export target .*, but 'tflite' is registered"):
+        register_target(Tflite())
+
+
+# A microphone's series goes through a convolution of one dimension, numbers of a sensor through FC blocks. The
+# edge `wall` joins series, `desk` what adapters make of an image and a vector; the cloud joins vectors.
+UNLIKE = Topology.from_yaml("""
+devices:
+- {name: camera, input: [10, 8, 3], filters: [4]}
+- {name: microphone, count: 2, input: [12, 2], filters: [3]}
+- {name: co2, input: [5], units: [6]}
+edges:
+- {name: wall, senders: [microphone], filters: [8]}
+- {name: desk, senders: [camera, co2], adapter: [4, 3], filters: [6], exit: false}
+cloud: {adapter: [16], units: [24]}
+classes: 3
+""")
+
+
+@pytest.fixture(scope="module")
+def unlike_sections() -> dict[str, Section]:
+    return sections_of(UNLIKE, on_codes=300, above=3)
+
+
+@pytest.fixture(scope="module")
+def verifier(unlike_sections: dict[str, Section]) -> Verifier:
+    samples = 500
+    labels = np.random.default_rng(2).integers(0, 3, samples)
+    thresholds = {"local": 0.35, "edge": 0.5}
+    made = Verifier(UNLIKE, thresholds, unlike_sections, views_of(UNLIKE, samples), labels, samples)
+    shares = np.bincount(made._expected.exits, minlength=3) / samples
+    assert (shares > 0.1).all(), shares
+    return made
+
+
+UNLIKE_CASES = [
+    (name, node.name)
+    for name in TARGETS
+    for node in UNLIKE.hierarchy.sections
+    if node.name != "microphone_1"
+    and (name not in ON_DEVICES or node.name in UNLIKE.hierarchy.device_names)
+    and (name != "savedmodel" or node.name == "cloud")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "section"), UNLIKE_CASES)
+def test_unlike_sections_pass_on_every_target(
+    name: str, section: str, unlike_sections: dict[str, Section], verifier: Verifier
+) -> None:
+    target = TARGETS[name]
+    assert target.takes(unlike_sections[section])
+    artefact = target.convert(unlike_sections[section], verifier.inputs[section])
+    result = verifier.verify(artefact, target)
+    assert result.passed, result
+    assert (result.bit_agreement is None) == (not unlike_sections[section].has_bits)
+    if section in UNLIKE.hierarchy.device_names:
+        assert result.bit_agreement == 1
+    if name == "lce" and unlike_sections[section].has_bits:
+        assert _packed_bits(artefact, verifier.inputs[section]) == pytest.approx(1)
+
+
+def _packed_bits(artefact: Artefact, inputs: Arrays) -> float:
+    """Share of the bits in the words of `lce-packed.tflite` that are the features of `lce.tflite`."""
+    from larq_compute_engine.tflite.python.interpreter import Interpreter
+
+    given = [inputs[sender][:20] for sender in artefact.details["inputs"]]
+    words = Interpreter(artefact.files["lce-packed.tflite"]).predict(given if len(given) > 1 else given[0])
+    words = np.asarray(words[0] if isinstance(words, list) else words)
+    assert words.dtype == np.int32
+    features = TARGETS["lce"].runner(artefact)({sender: array[:20] for sender, array in inputs.items()})[
+        "features"
+    ]
+    # A packed row is a pixel, a step, or all units of an FC block.
+    bits = np.unpackbits(words.view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
+    rows = features.reshape(-1, features.size // len(bits))
+    return float((np.where(bits[:, : rows.shape[1]], -1, 1) == rows).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tflite", "tflite-int8", "lce"])
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC"])
+@pytest.mark.parametrize(
+    ("device", "cloud"),
+    [
+        ({"input": (9, 7, 1), "filters": (5,)}, {"filters": (6,)}),
+        ({"input": (12, 2), "filters": (5,)}, {"filters": (6,)}),
+        ({"input": (5,), "units": (6,)}, {"units": (6,)}),
+    ],
+    ids=["image", "series", "vector"],
+)
+def test_a_join_converts_whatever_it_joins(
+    device: dict[str, Any], cloud: dict[str, Any], scheme: str, name: str
+) -> None:
+    """TensorFlow's converter turns some ways to join feature maps into a reshape that mixes them up."""
+    topology = Topology(devices=Devices(count=3, **device), cloud=Cloud(aggregation=scheme, **cloud))
+    sections = sections_of(topology, on_codes=300, above=3)
+    inputs = received(topology, sections, views_of(topology, SAMPLES))["cloud"]
+    artefact = TARGETS[name].convert(sections["cloud"], inputs)
+    answer, expected = (
+        TARGETS[name].runner(artefact)(inputs)["logits"],
+        sections["cloud"].run(inputs)["logits"],
+    )
+    if TARGETS[name].tolerance == EXACT:
+        assert np.allclose(answer, expected, atol=1e-4)
+    else:
+        assert (np.abs(answer - expected) < 0.1 * np.abs(expected).max()).mean() > 0.9
+        assert (answer.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9

@@ -92,10 +92,10 @@ class Target(Protocol):
 
 @runtime_checkable
 class Checked(Protocol):
-    """A target whose artefacts are code: they are compared with the network before they are run."""
+    """A target whose artefacts are code: they are checked before they are run."""
 
-    def check(self, artefact: Artefact, section: Section) -> None:
-        """Compares an artefact with what this version makes of its section.
+    def check(self, artefact: Artefact) -> None:
+        """Refuses code that this version of the package does not write.
 
         Raises:
             ValueError: It is other code.

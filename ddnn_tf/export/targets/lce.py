@@ -2,11 +2,12 @@
 
 LCE has no binary dense layer, so a binary FC block is converted as the equal 1x1 convolution. Every
 binary layer that takes bits must come out as `LceBconv2d`; `details` names those that did, and those
-that stay float and why: the first block of a device takes pixels, and the first block after an
+that stay float and why: the first block of a device takes 8-bit codes, and the first block after an
 average or a linear layer takes real numbers.
 
 Beside that file stands, for sections that send bits, `lce-packed.tflite`: it gives the features alone,
-as LCE's own int32 words, `(1, height, width, ceil(filters / 32))`, bit f of a pixel set where filter f is -1.
+as LCE's own int32 words, `(1, height, width, ceil(filters / 32))`, bit f of a pixel set where filter f is -1;
+of a series `(1, steps, 1, ceil(filters / 32))`, of what an FC block gives `(1, ceil(units / 32))`.
 
 The interpreter of the Python wheel is LCE's reference for x86-64; LCE's fast kernels are for ARM. Time
 them there with LCE's own `lce_benchmark_model --graph=FILE`.
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddnn_tf.bundle import Artefact
-from ddnn_tf.export.litert import operators, quiet, real, saved
+from ddnn_tf.export.litert import operators, quiet, real, saved, tensor_order
 from ddnn_tf.export.targets import EXACT, register_target
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Lce"]
 
 _BINARY = "LceBconv2d"
+_UNSHAPED = "unshaped"
 
 
 class Lce:
@@ -73,12 +75,13 @@ class Lce:
         files = {"lce.tflite": content}
         if section.has_bits:
             # Of the features alone: where another layer reads them too, stripping breaks the file.
-            files["lce-packed.tflite"] = bytes(strip_lcedequantize_ops(converted(("features",))))
+            files["lce-packed.tflite"] = bytes(strip_lcedequantize_ops(converted((_UNSHAPED,))))
         details = {
             "operators": found,
             "binary_layers": binary,
             "real_valued_layers": real_valued,
             "has_bits": section.has_bits,
+            **tensor_order(content),
         }
         return Artefact(section.name, self.name, files, details)
 
@@ -87,18 +90,17 @@ class Lce:
         _engine()
         from larq_compute_engine.tflite.python.interpreter import Interpreter
 
-        senders, outputs = _order(artefact.content)
+        details = artefact.details
         with quiet():
             engine = Interpreter(artefact.content, num_threads=1)
 
         def run(inputs: Arrays) -> Arrays:
-            given = [np.asarray(inputs[name], np.float32) for name in senders]
+            given = [np.asarray(inputs[sender], np.float32) for sender in details["inputs"]]
             answers = engine.predict(given if len(given) > 1 else given[0])
             answers = answers if isinstance(answers, list | tuple) else [answers]
-            float_ = {"dtype": np.float32}
             return {
-                name: real(np.asarray(values), float_, name, artefact.details["has_bits"])
-                for name, values in zip(outputs, answers, strict=True)
+                name: real(np.asarray(values), {"dtype": np.float32}, name, details["has_bits"])
+                for name, values in zip(details["outputs"], answers, strict=True)
             }
 
         return run
@@ -112,51 +114,58 @@ def _engine() -> Any:
     return larq_compute_engine
 
 
-def _order(content: bytes) -> tuple[list[str], list[str]]:
-    """Names of inputs and outputs in the order of the file's tensors, out of its signature."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    graph, signature = model.subgraphs[0], model.signatureDefs[0]
-    senders = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
-    outputs = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
-    return [senders[at] for at in graph.inputs], [outputs[at] for at in graph.outputs]
-
-
 def _with_convolutions(section: Section) -> tuple[Any, list[str], dict[str, str]]:
     """The section with binary dense layers as 1x1 convolutions, and its binary layers by name."""
     import larq as lq
     import tensorflow as tf
 
-    tensors: dict[int, Any] = {}
+    from ddnn_tf.export.replay import reads_codes, replay
+    from ddnn_tf.sections import FEATURES
+
     binary: list[str] = []
     real_valued: dict[str, str] = {}
-    for layer in section.model.layers:
-        if isinstance(layer, tf.keras.layers.InputLayer):
-            tensors[id(layer.output)] = layer.output
-            continue
-        found = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
-        given: Any = found if len(found) > 1 else found[0]
-        is_binary = isinstance(layer, lq.layers.QuantConv2D | lq.layers.QuantDense)
-        if is_binary and layer.input_quantizer is None:
-            takes_pixels = section.tier == "device"
-            real_valued[layer.name] = "takes pixels" if takes_pixels else "takes real numbers"
-        elif is_binary:
-            binary.append(layer.name)
-        if isinstance(layer, lq.layers.QuantDense) and layer.input_quantizer is not None:
-            twin = lq.layers.QuantConv2D(
-                layer.units, 1, input_quantizer="ste_sign", kernel_quantizer="ste_sign", use_bias=False,
-                kernel_constraint="weight_clip",
-                name=f"{layer.name}_as_conv",
-            )  # fmt: skip
-            size = int(given.shape[-1])
-            answer = twin(tf.keras.layers.Reshape((1, 1, size))(given))
-            twin.set_weights([layer.kernel.numpy()[None, None]])
-            tensors[id(layer.output)] = tf.keras.layers.Flatten()(answer)
-        else:
-            tensors[id(layer.output)] = layer(given)
-    outputs = {name: tensors[id(tensor)] for name, tensor in section.model.output.items()}
+
+    def replacement(layer: Any, taken: Any) -> Any:
+        if not isinstance(layer, lq.layers.QuantConv2D | lq.layers.QuantDense):
+            return layer(taken)
+        if layer.input_quantizer is None:
+            takes_codes = reads_codes(section, layer)
+            real_valued[layer.name] = "takes 8-bit codes" if takes_codes else "takes real numbers"
+            return layer(taken)
+        binary.append(layer.name)
+        return _as_convolution(layer, taken) if isinstance(layer, lq.layers.QuantDense) else layer(taken)
+
+    senders = dict(zip(section.model.input_names, section.model.inputs, strict=True))
+    outputs = replay(section, senders, replacement)
+    if section.has_bits:
+        outputs[_UNSHAPED] = _unshaped(outputs[FEATURES])
     return tf.keras.Model(section.model.inputs, outputs), binary, real_valued
+
+
+def _unshaped(features: Any) -> Any:
+    """Feature bits as their sign gives them, before a layer that only reshapes them: words cannot be."""
+    import tensorflow as tf
+
+    layer, call, _ = features._keras_history
+    while isinstance(layer, tf.keras.layers.Reshape):
+        (features,) = tf.nest.flatten(layer.inbound_nodes[call].input_tensors)
+        layer, call, _ = features._keras_history
+    return features
+
+
+def _as_convolution(dense: Any, inputs: Any) -> Any:
+    """A binary dense layer `(batch, features)` to `(batch, units)` as the equal 1x1 convolution."""
+    import larq as lq
+    import tensorflow as tf
+
+    convolution = lq.layers.QuantConv2D(
+        dense.units, 1, input_quantizer="ste_sign", kernel_quantizer="ste_sign", use_bias=False,
+        kernel_constraint="weight_clip",
+        name=f"{dense.name}_as_conv",
+    )  # fmt: skip
+    answer = convolution(tf.keras.layers.Reshape((1, 1, int(inputs.shape[-1])))(inputs))
+    convolution.set_weights([dense.kernel.numpy()[None, None]])
+    return tf.keras.layers.Flatten()(answer)
 
 
 register_target(Lce())

@@ -1,7 +1,7 @@
 """TFLite Micro artefacts of device sections, run in TFLM's own interpreter.
 
 TFLM has no sign operator, so all three precisions are made of the section's saturating form. The
-interpreter runs in a child process: a file that TFLM cannot bear takes that process down, which is
+interpreter runs in a child process: a file that TFLM cannot run crashes that process, which is
 an error here and not a crash. Beside the file stands its C array form, with the arena that it needs
 (measured by TFLM on this host, where pointers have 8 bytes; a microcontroller needs less).
 """
@@ -14,13 +14,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddnn_tf.bundle import Artefact
-from ddnn_tf.export.litert import convert, operators
+from ddnn_tf.export.litert import convert, operators, real, tensor_order
 from ddnn_tf.export.targets import EXACT, Tolerance, register_target
 from ddnn_tf.export.timing import WARM_UP, Clock
 from ddnn_tf.hierarchy import Role
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Micro", "c_array", "run_in_child"]
 
+# More than any section needs; TFLM says how much of it a file used.
 _ARENA = 1 << 20
+# Seconds; far more than 500 samples of a device's section take.
 _TIMEOUT = 600
 _PER_LINE = 12
 _TOLERANCES = {
@@ -63,32 +67,33 @@ class Micro:
         """As `Target.convert`; the file has run in TFLM once, which tells the arena size.
 
         Raises:
-            ValueError: TFLM dies of the file, or refuses it.
+            ValueError: TFLM crashes running the file, or refuses it.
         """
         content = convert(section, "saturating" if self.precision == "float32" else self.precision, samples)
         inputs = {name: np.zeros((1, *section.model.input_shape[1:]), np.float32) for name in section.inputs}
-        _, log = run_in_child(content, inputs, section.name, self.name)
+        order = tensor_order(content)
+        _, log = run_in_child(content, inputs, order["outputs"], section.name, self.name)
         arena = re.search(r"Arena allocation total (\d+) bytes", log)
         if arena is None:
-            raise ValueError(f"TFLM did not tell the arena size of '{section.name}' ({self.name}).")
+            raise ValueError(f"TFLite Micro did not print the arena size of '{section.name}' ({self.name}).")
         size = int(arena.group(1))
         header, source = c_array(content, f"{section.name}_{self.name}".replace("-", "_"), size)
         return Artefact(
             section.name,
             self.name,
             {f"{self.name}.tflite": content, f"{self.name}.h": header, f"{self.name}.cc": source},
-            {"operators": operators(content), "arena_bytes": size, "has_bits": section.has_bits},
+            {"operators": operators(content), "arena_bytes": size, "has_bits": section.has_bits, **order},
         )
 
     def runner(self, artefact: Artefact) -> Runner:
         """As `Target.runner`, each call in a child process."""
 
         def run(inputs: Arrays) -> Arrays:
-            found, _ = run_in_child(artefact.content, inputs, artefact.section, artefact.target)
-            del found["seconds"]
-            if artefact.details["has_bits"]:
-                found["features"] = np.where(found["features"] > 0, 1, -1).astype(np.float32)
-            return found
+            answers, _ = _run(artefact, inputs)
+            return {
+                name: real(answers[name], {"dtype": np.float32}, name, artefact.details["has_bits"])
+                for name in artefact.details["outputs"]
+            }
 
         return run
 
@@ -96,11 +101,17 @@ class Micro:
         """TFLM's own time of each sample, without the child process round it."""
 
         def clock(inputs: Arrays, batch: int) -> list[float]:
-            answers, _ = run_in_child(artefact.content, inputs, artefact.section, artefact.target)
+            answers, _ = _run(artefact, inputs)
             seconds: list[float] = answers["seconds"][WARM_UP:].tolist()
             return seconds if batch == 1 else [sum(seconds) / len(seconds) * batch]
 
         return clock
+
+
+def _run(artefact: Artefact, inputs: Arrays) -> tuple[dict[str, NDArray[np.float32]], str]:
+    return run_in_child(
+        artefact.content, inputs, artefact.details["outputs"], artefact.section, artefact.target
+    )
 
 
 def c_array(content: bytes, name: str, arena: int) -> tuple[bytes, bytes]:
@@ -129,22 +140,24 @@ def c_array(content: bytes, name: str, arena: int) -> tuple[bytes, bytes]:
 
 
 def run_in_child(
-    content: bytes, inputs: Arrays, section: str, target: str
-) -> tuple[dict[str, np.ndarray], str]:
+    content: bytes, inputs: Arrays, outputs: Sequence[str], section: str, target: str
+) -> tuple[dict[str, NDArray[np.float32]], str]:
     """Runs a file in TFLM, in a process of its own.
 
     Args:
         content: The TFLite file.
         inputs: Its one input, `(samples, ...)` float32 by name.
+        outputs: Names of its outputs, in its order.
         section: Name of the section, for errors.
         target: Name of the target, for errors.
 
     Returns:
-        `features`, `class_vector` and `seconds`, the time of each sample; and what TFLM printed.
+        The outputs `(samples, ...)` float32 by name, and `seconds`, the time of each sample; and what TFLM
+        printed.
 
     Raises:
         ImportError: TFLM is not installed.
-        ValueError: TFLM died of the file, or refuses it.
+        ValueError: TFLM crashed running the file, or refuses it.
     """
     if importlib.util.find_spec("tflite_micro") is None:
         raise ImportError("tflite-micro is not installed: pip install 'ddnn_tf[micro]'.")
@@ -157,11 +170,12 @@ def run_in_child(
             "-m",
             "ddnn_tf.export.micro_child",
             *map(str, (model, given, answers, _ARENA)),
+            *outputs,
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         if done.returncode < 0:
             name = signal.Signals(-done.returncode).name
-            raise ValueError(f"TFLite Micro died of '{section}' ({target}) with {name}: it cannot be used.")
+            raise ValueError(f"TFLite Micro crashed ({name}) running '{section}' ({target}): leave it out.")
         if done.returncode or not answers.is_file():
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"TFLite Micro refuses '{section}' ({target}): {reason}.")
