@@ -1,10 +1,10 @@
-"""How long placement takes to a proven optimum, and beside it HiGHS alone on the whole model.
+"""Measures the time to a proven optimum, and that of HiGHS alone on the whole model.
 
     python benchmarks/placement.py                # all instances, about five minutes on two cores
-    python benchmarks/placement.py --quick        # without HiGHS alone, and three seeds instead of ten
+    python benchmarks/placement.py --quick        # without HiGHS alone, three seeds in place of ten
 
 Instances are those of the reference's notebooks, drawn with seeds 0, 1, ...; the larger ones keep the density
-of units. Every placement is recomputed by the checker. Times include building the model, not starting Python.
+of units. The checker recomputes every placement. Times include building the model, but not starting Python.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ddnn_tf.placement.problem import of_instance
 SINGLE, MIXED = SCENARIOS["single"], SCENARIOS["mixed"]
 
 
-def grown(experiment: Scenario, units: int) -> Scenario:
-    """More units in a square that grows with them."""
+def grown(scenario: Scenario, units: int) -> Scenario:
+    """A scenario with more units, in a square that grows with them."""
     return replace(
-        experiment, units=units, half_width_m=experiment.half_width_m * math.sqrt(units / experiment.units)
+        scenario, units=units, half_width_m=scenario.half_width_m * math.sqrt(units / scenario.units)
     )
 
 
@@ -38,21 +38,21 @@ INSTANCES: dict[str, tuple[Scenario, int, bool]] = {
     "early-exit AlexNet, 50 units": (SCENARIOS["early-exit"], 10, True),
     "three CNNs (mixed), 50 units": (MIXED, 10, True),
     "three AlexNets (multi), 50 units": (SCENARIOS["multi"], 10, False),
-    "mixed, 2 layers a unit": (replace(MIXED, layers_per_unit=2), 10, False),
-    "mixed, 4 layers a unit": (replace(MIXED, layers_per_unit=4), 10, False),
+    "mixed, 2 layers per unit": (replace(MIXED, layers_per_unit=2), 10, False),
+    "mixed, 4 layers per unit": (replace(MIXED, layers_per_unit=4), 10, False),
     "mixed, slowest CNN counts": (replace(MIXED, objective="max"), 3, False),
     "mixed, 200 units": (grown(MIXED, 200), 3, False),
     "AlexNet, 1,000 units": (grown(SINGLE, 1000), 3, False),
 }
-"""Scenario, seeds, and whether HiGHS alone is timed as well."""
+"""Scenario, number of seeds, and whether HiGHS alone is timed as well."""
 
 LIMIT = 60.0
 
 
-def alone(experiment: Scenario, seed: int) -> float:
-    """Seconds that HiGHS needs for the whole model, without bounds, search and leaving out."""
+def alone(scenario: Scenario, seed: int) -> float:
+    """Seconds that HiGHS takes for the whole model, without bounds, search and pruning."""
     begin = time.perf_counter()
-    problem = of_instance(random_instance(experiment, seed))
+    problem = of_instance(random_instance(scenario, seed))
     solve_milp(Choices(problem), start=None, relative_gap=1e-6, deadline=time.monotonic() + LIMIT)
     return time.perf_counter() - begin
 
@@ -67,11 +67,11 @@ def main() -> None:
         f"Placement, {LIMIT:g} s at most, relative gap 1e-6", "instance", "proven", "median s", "slowest s",
         "largest gap", "HiGHS alone, median s", "times faster",
     )  # fmt: skip
-    for name, (experiment, seeds, is_compared) in INSTANCES.items():
+    for name, (scenario, seeds, is_compared) in INSTANCES.items():
         count = min(3, seeds) if quick else seeds
         seconds, gaps, proven, theirs = [], [], 0, []
         for seed in track(range(count), name, transient=True):
-            instance = random_instance(experiment, seed)
+            instance = random_instance(scenario, seed)
             begin = time.perf_counter()
             solution = solve(instance, time_limit=LIMIT)
             seconds.append(time.perf_counter() - begin)
@@ -80,7 +80,7 @@ def main() -> None:
             gaps.append(solution.gap)
             proven += solution.status == "optimal"
             if is_compared and not quick:
-                theirs.append(alone(experiment, seed))
+                theirs.append(alone(scenario, seed))
         median = statistics.median(seconds)
         table.add_row(
             name, f"{proven} of {count}", f"{median:.2f}", f"{max(seconds):.2f}", f"{max(gaps):.1g}",

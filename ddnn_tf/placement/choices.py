@@ -1,9 +1,9 @@
-"""What is still possible: runs of layers on a unit, and steps from unit to unit.
+"""Decisions that are still open: runs of layers on a unit, and steps from unit to unit.
 
-A CNN's way through the units is a sequence of runs: consecutive layers on one unit, as many as fit it, and
-then a step to another unit. Told this way, a way that keeps no unit longer than it can is a plain path, so
-bounds and model know that limit without any price or cut (with one layer a unit, the bound is fifty times
-closer than that of a path of single layers which may stand still).
+The path of a CNN through the units is a sequence of runs and steps: a run is a number of consecutive layers
+that fit one unit, and a step leads to another unit. So every path keeps the limits within each run, and
+bounds and model need neither prices nor cuts for them. With one layer per unit, the bound is fifty times closer
+than with steps that may stay on the unit.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["Choices"]
 
 
 class Choices:
-    """Runs and steps that are left of a problem.
+    """The runs and steps of a problem that are not pruned.
 
     Args:
-        problem: The problem; at first all that its units' limits allow is left.
+        problem: The problem; at first nothing is pruned but what exceeds the units' limits.
 
     Attributes:
-        spans: By task, `(lengths, units)` bool: whether a run of so many layers (1, 2, ...) from there may be
-            on a unit.
+        spans: By task, `(lengths, units)` bool: whether a run of 1, 2, ... layers that begins with the task
+            may be on a unit.
         begins: By task, units on which a run may begin with it.
         ends: By task, units on which a run may end with it.
         steps: By transfer, `(first's ends, second's begins)` bool. Within a chain a step leads to another
@@ -46,11 +46,11 @@ class Choices:
 
     @property
     def size(self) -> int:
-        """Steps and runs that are left."""
+        """Number of steps and runs that are left."""
         return sum(int(each.sum()) for each in (*self.steps, *self.spans))
 
     def units(self, task: int) -> NDArray[np.int64]:
-        """Units that a task may still be on."""
+        """Numbers of the units that a task may be on."""
         chain = next(chain for chain in self.problem.chains if task in chain)
         possible = np.zeros(len(self.problem.hops), bool)
         for first in chain[: task - chain.start + 1]:
@@ -58,7 +58,7 @@ class Choices:
         return np.flatnonzero(possible)
 
     def restrict(self, spans: list[NDArray[np.bool_]], steps: list[NDArray[np.bool_]]) -> None:
-        """Leaves only some of what is left; both shaped as the attributes are now."""
+        """Prunes runs and steps; both arguments have the shapes of the attributes, and False prunes."""
         begins, ends = self.begins, self.ends
         self.spans = spans
         self._find_ends()

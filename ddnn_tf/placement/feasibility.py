@@ -1,8 +1,8 @@
-"""Why an instance has no placement: which layer, which limit.
+"""Why an instance has no placement: the layer and the limit.
 
-First what can be read off: a layer that fits no unit, limits that are too small in total, too few units
-for the layers that need large ones. If none of these explains it, the smallest excess over one kind of
-limit that would make a placement possible.
+`check_feasible` tests what is easy to see: layers that fit no unit, limits that are too small in total, too
+few units for the layers that need large ones. For all other cases, `explain_infeasible` finds the smallest
+excess over one kind of limit that would make a placement possible.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["InfeasibleError", "check_feasible", "explain_infeasible"]
 
 _MEASURES = ("KB of memory", "million operations")
 _FIELDS = ("memory_kb", "compute_limit_mop")
-_SECONDS = 2.0
+_SECONDS = 2.0  # an explanation is not worth a longer wait
 
 
 class InfeasibleError(ValueError):
@@ -26,10 +26,10 @@ class InfeasibleError(ValueError):
 
 
 def check_feasible(problem: Problem) -> None:
-    """Checks what every placement needs.
+    """Checks necessary conditions of a placement.
 
     Raises:
-        InfeasibleError: A layer fits no unit, or the units' limits are too small together.
+        InfeasibleError: A layer fits no unit, or the units' limits together are too small.
     """
     fits = np.isfinite(problem.cost)
     for task in np.flatnonzero(~fits.any(axis=1)):
@@ -43,8 +43,8 @@ def check_feasible(problem: Problem) -> None:
                     f"('{field}'). Add a larger unit, or split the {problem.noun}."
                 )
         raise InfeasibleError(
-            f"No placement: {problem.task_names[task]} fits no unit; those with enough memory have too "
-            f"small a 'compute_limit_mop'. Add a larger unit, or split the {problem.noun}."
+            f"No placement: {problem.task_names[task]} fits no unit; the 'compute_limit_mop' of those "
+            f"with enough memory is too small. Add a larger unit, or split the {problem.noun}."
         )
     for resource in range(len(RESOURCES)):
         measure, field = _words(problem, resource)
@@ -58,7 +58,11 @@ def check_feasible(problem: Problem) -> None:
 
 
 def _check_large(problem: Problem, fits: NDArray[np.bool_]) -> None:
-    """Layers that need large units against the places that these offer."""
+    """Checks that large units have room for all layers that fit no other unit.
+
+    Raises:
+        InfeasibleError: Some layers fit too few units.
+    """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
@@ -91,14 +95,14 @@ def _check_large(problem: Problem, fits: NDArray[np.bool_]) -> None:
 
 
 def explain_infeasible(problem: Problem) -> str:
-    """Says why a problem that passes `check_feasible` has no placement all the same."""
+    """Why a problem that passes `check_feasible` has no placement; the explanation names the limit."""
     excesses = []
     if problem.budget is not None and _least_excess(problem, None, exclusive=problem.exclusive) == 0:
         return f"No placement takes at most {problem.budget.limit:g} J ('energy_limit_j'): raise that limit."
     if problem.exclusive and _least_excess(problem, None, exclusive=False) == 0:
         return (
-            "No placement: with units of their own ('shared: false') the CNNs do not find enough room; "
-            "sharing units, they would. Add units, or share them."
+            "No placement: the units have too little room as long as each serves one CNN ('shared: false'), "
+            "but enough if CNNs share them. Add units, or share them."
         )
     for resource in range(len(RESOURCES)):
         excess = _least_excess(problem, resource, exclusive=problem.exclusive)
@@ -115,7 +119,7 @@ def explain_infeasible(problem: Problem) -> str:
 
 
 def _least_excess(problem: Problem, lifted: int | None, *, exclusive: bool) -> float:
-    """The least total excess over one kind of limit that allows a placement; infinite if none does."""
+    """The least total excess over one kind of limit that makes a placement possible, or infinity."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_matrix
 
@@ -156,15 +160,15 @@ def _least_excess(problem: Problem, lifted: int | None, *, exclusive: bool) -> f
     upper[columns:own] = np.inf if lifted is not None else 0
     integer = np.ones(total)
     integer[columns:own] = 0
-    found = milp(
+    result = milp(
         goal, constraints=constraints, bounds=Bounds(0, upper), integrality=integer,
         options={"time_limit": _SECONDS},
     )  # fmt: skip
-    return np.inf if found.x is None else float(np.round(found.fun, 6))
+    return np.inf if result.x is None else float(np.round(result.fun, 6))
 
 
 def _words(problem: Problem, resource: int) -> tuple[str, str]:
-    """What a resource is measured in, and the field of its limit."""
+    """The measure of a resource, and the field of its limit."""
     if resource < len(_FIELDS):
         return _MEASURES[resource], _FIELDS[resource]
     return f"{problem.noun}s", f"{problem.noun}s_per_unit"

@@ -1,9 +1,9 @@
-"""Good placements without proof: built run by run at the bound's prices, then improved.
+"""Good placements without proof: `construct` builds them from the bound's prices, `improve` improves them.
 
-Built: each CNN in turn takes, run by run, the unit from which the rest of its way is cheapest at the prices
-of the relaxation, among the units with room. Improved: while something gets cheaper, a CNN takes its best way
-in the room that the others leave, or two layers swap units; with one layer a unit, every second layer at once
-goes to its best place, which is an assignment problem.
+`construct` places the CNNs one by one, run by run: each run goes to the unit, among those with room, from
+which the rest of the path is cheapest at the prices of the relaxation. While the cost falls, `improve` lets a
+CNN take its best path in the room that the others leave, or two layers swap units. With one layer per unit, it
+moves every second layer at once to its best unit, which is an assignment problem.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ddnn_tf.placement.relaxation import Prices, Relaxation
 
 __all__ = ["Weighted", "construct", "improve"]
 
-_FORBIDDEN = 1e9
+_FORBIDDEN = 1e9  # cost of a unit that cannot run a layer, far above any latency in seconds
 _LEAST = 1e-10  # an improvement below this, relative, is rounding
-_ROUNDS = 200
+_ROUNDS = 200  # most improvements; a few dozen suffice
 
 Units = NDArray[np.int64]
 
 
 class Weighted:
-    """A problem of chains whose costs are one sum: CNNs by their weights, and the second cost by its price.
+    """A problem of chains with one sum as its cost: CNNs by their weights, the second cost by its price.
 
     Args:
-        relaxation: Of the problem.
-        prices: Where the weights come from; prices of the units take no part.
+        relaxation: The relaxation of the problem.
+        prices: Weights of the CNNs and price of the second cost; prices of the units do not count.
     """
 
     def __init__(self, relaxation: Relaxation, prices: Prices) -> None:
@@ -39,13 +39,13 @@ class Weighted:
         self.prices = replace(prices, unit=np.zeros_like(prices.unit))
         self.can_run = np.isfinite(self.problem.cost)
         self.cost = relaxation.nodes(self.prices)
-        # Of the step from each task to the next, 0 after the last of a CNN.
+        # Cost of a hop from each task to the next, 0 after the last of a CNN.
         self.onward = np.zeros(len(self.cost))
         for at, transfer in enumerate(self.problem.transfers):
             self.onward[transfer.first] = relaxation.per_hop(at, self.prices)
 
     def value(self, units: Units) -> float:
-        """Of an assignment."""
+        """The cost of an assignment `(tasks,)` of unit numbers."""
         steps = self.problem.hops[units[:-1], units[1:]] * self.onward[:-1]
         return float(self.cost[np.arange(len(units)), units].sum() + steps.sum())
 
@@ -53,8 +53,13 @@ class Weighted:
 def construct(relaxation: Relaxation, prices: Prices, order: Sequence[int]) -> Units | None:
     """Places the CNNs in an order, run by run.
 
+    Args:
+        relaxation: The relaxation of the problem.
+        prices: Its prices.
+        order: Numbers of the CNNs.
+
     Returns:
-        `(tasks,)` unit numbers, or None if some layer finds no room.
+        `(tasks,)` unit numbers, or None if a layer finds no room.
     """
     problem = relaxation.problem
     behind, nodes = relaxation.behind(prices), relaxation.nodes(prices)
@@ -91,7 +96,7 @@ def construct(relaxation: Relaxation, prices: Prices, order: Sequence[int]) -> U
 
 
 def improve(relaxation: Relaxation, prices: Prices, units: Units) -> Units:
-    """Improves an assignment that keeps the units' limits, until nothing helps."""
+    """Improves an assignment `(tasks,)` that keeps the units' limits, as long as its cost falls."""
     weighted = Weighted(relaxation, prices)
     if weighted.problem.is_single:
         return _assign_alternately(weighted, units)
@@ -106,7 +111,7 @@ def improve(relaxation: Relaxation, prices: Prices, units: Units) -> Units:
 
 
 def _reroute(relaxation: Relaxation, weighted: Weighted, units: Units) -> Units | None:
-    """A CNN onto its cheapest way in the room that the others leave, or None if no CNN gains by it."""
+    """Moves a CNN to its cheapest path in the room that the others leave; None if no CNN gets cheaper."""
     problem = relaxation.problem
     load, value = problem.load(units), weighted.value(units)
     for chain in problem.chains:
@@ -136,7 +141,7 @@ def _reroute(relaxation: Relaxation, weighted: Weighted, units: Units) -> Units 
 
 
 def _assign_alternately(weighted: Weighted, units: Units) -> Units:
-    """One layer a unit: the even layers of all CNNs at once, then the odd ones, each to their best units."""
+    """Moves the even layers of all CNNs at once to their best units, then the odd ones, by turns."""
     from scipy.optimize import linear_sum_assignment
 
     problem = weighted.problem
@@ -161,7 +166,7 @@ def _assign_alternately(weighted: Weighted, units: Units) -> Units:
 
 
 def _to_neighbours(weighted: Weighted, units: Units, tasks: NDArray[np.int64]) -> Floats:
-    """`(tasks, units)`: cost of the steps from and to the layers beside each task, where these are now."""
+    """Cost of the steps between each task and its neighbours, where these are now, `(tasks, units)`."""
     hops, onward = weighted.problem.hops, weighted.onward
     before = np.where(tasks > 0, onward[tasks - 1], 0.0)
     after = np.minimum(tasks + 1, len(units) - 1)
@@ -169,7 +174,7 @@ def _to_neighbours(weighted: Weighted, units: Units, tasks: NDArray[np.int64]) -
 
 
 def _best_swap(weighted: Weighted, units: Units) -> Units | None:
-    """Two layers, not neighbours, exchange their units: the swap that saves most, or None."""
+    """Swaps the units of the two layers, not neighbours, whose swap saves most; None if no swap saves."""
     problem = weighted.problem
     tasks = np.arange(len(units))
     cost = np.where(weighted.can_run, weighted.cost, _FORBIDDEN)
@@ -184,9 +189,9 @@ def _best_swap(weighted: Weighted, units: Units) -> Units | None:
     saved[np.abs(tasks[:, None] - tasks[None]) <= 1] = -np.inf
     if problem.exclusive:
         saved[problem.owner[:, None] != problem.owner[None]] = -np.inf
-    one, two = np.unravel_index(int(saved.argmax()), saved.shape)
-    if saved[one, two] <= _LEAST * abs(weighted.value(units)):
+    first, second = np.unravel_index(int(saved.argmax()), saved.shape)
+    if saved[first, second] <= _LEAST * abs(weighted.value(units)):
         return None
     swapped = units.copy()
-    swapped[[one, two]] = units[[two, one]]
+    swapped[[first, second]] = units[[second, first]]
     return swapped

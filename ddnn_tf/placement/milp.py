@@ -6,9 +6,9 @@ first task is on n and its second on n'. Every layer is in one run, and
     sum over n' of y[n, n'] = sum over runs on n that end with the transfer's first task
     sum over n of y[n, n']  = sum over runs on n' that begin with its second task
 
-so the flows of a chain are a unit flow from run to run: for binary z they need not be binary, and without the
-units' limits the linear relaxation is exact. A maximum becomes a variable that is at least each of its
-branches.
+so the flows of a chain are a unit flow from run to run: with z binary, y may be continuous, and without the
+units' limits the linear relaxation is exact. A maximum becomes a variable that is at least the cost of each
+branch.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ from ddnn_tf.placement.problem import Floats, Problem
 
 __all__ = ["MilpResult", "solve_milp"]
 
-
-_TOLERANCE = 1e-9
-_ROOM = 1e-6  # far beyond rounding; what exceeds a limit within it is forbidden one by one
-_AGGREGATOR = 4096  # HiGHS 1.15's rule for it takes loads that fit exactly for too large
+_TOLERANCE = 1e-9  # of constraints, relative to the scaled limits
+_ROOM = 1e-6  # far beyond rounding; overloads within it are forbidden one by one
+_AGGREGATOR = 4096  # HiGHS 1.15's presolve rule of that name calls loads that fit exactly infeasible
 
 
 @dataclass(frozen=True)
 class MilpResult:
-    """What HiGHS found.
+    """The result of HiGHS.
 
     Attributes:
         units: `(tasks,)` unit numbers; None without a solution.
-        bound: Lower bound on the objective.
-        is_infeasible: Whether it proved that there is no solution.
+        bound: Lower bound on the value of every solution.
+        is_infeasible: Whether HiGHS proved that no solution exists.
     """
 
     units: NDArray[np.int64] | None
@@ -50,13 +49,13 @@ class MilpResult:
 def solve_milp(
     choices: Choices, *, start: NDArray[np.int64] | None, relative_gap: float, deadline: float
 ) -> MilpResult:
-    """Solves a problem, or what bounds have left of it.
+    """Solves a problem, or the part of it that bounds have not pruned.
 
     Args:
         choices: The runs and steps to choose from.
-        start: A known solution, if any.
-        relative_gap: When to stop.
-        deadline: `time.monotonic()` when to stop at the latest.
+        start: A known solution `(tasks,)`, or None.
+        relative_gap: HiGHS stops at a solution this close to its bound.
+        deadline: Value of `time.monotonic()` at which it stops at the latest.
 
     Raises:
         RuntimeError: HiGHS failed.
@@ -68,7 +67,7 @@ def solve_milp(
     model.add_objective()
     while True:
         result = _run(model, start, relative_gap, deadline, presolve="choose")
-        # An error in presolve is the likelier reason, where loads fit exactly.
+        # Presolve sometimes calls loads that fit exactly infeasible, so that verdict counts only without it.
         if result.is_infeasible:
             result = _run(model, start, relative_gap, deadline, presolve="off")
         if result.units is None or not model.forbid_overloads(result.units):
@@ -87,7 +86,7 @@ def _run(
         ("output_flag", False),
         ("mip_rel_gap", relative_gap),
         ("mip_abs_gap", 0.0),
-        # By default limits could be exceeded, and flows lost, by a millionth.
+        # The default tolerances let a solution exceed limits, and lose flows, by a millionth.
         ("mip_feasibility_tolerance", _TOLERANCE),
         ("primal_feasibility_tolerance", _TOLERANCE),
         ("presolve", presolve),
@@ -98,25 +97,25 @@ def _run(
     ):
         solver.setOptionValue(option, setting)
     if solver.passModel(model.for_highs()) == highspy.HighsStatus.kError:
-        raise RuntimeError("HiGHS did not take the model: its numbers are too far apart.")
+        raise RuntimeError("HiGHS rejected the model: its numbers differ by too many orders of magnitude.")
     if start is not None:
         known = np.flatnonzero(_is_run_of(start, model.runs, model.problem)).astype(np.int32)
         solver.setSolution(len(known), known, np.ones(len(known)))
     solver.run()
     status, states = solver.getModelStatus(), highspy.HighsModelStatus
-    # Costs are never negative, so that nothing is unbounded.
+    # Costs are never negative, so nothing is unbounded.
     if status in (states.kInfeasible, states.kUnboundedOrInfeasible):
         return MilpResult(None, np.inf, True)
     info = solver.getInfo()
-    found = None
+    units = None
     if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
         taken = model.runs[np.array(solver.getSolution().col_value)[: len(model.runs)] > 0.5]
-        found = np.empty(len(model.problem.cost), np.int64)
+        units = np.empty(len(model.problem.cost), np.int64)
         for begin, end, number in taken:
-            found[begin : end + 1] = number
+            units[begin : end + 1] = number
     elif status not in (states.kTimeLimit, states.kInterrupt):
         raise RuntimeError(f"HiGHS ended with '{solver.modelStatusToString(status)}'.")
-    return MilpResult(found, float(info.mip_dual_bound) / model.scale, False)
+    return MilpResult(units, float(info.mip_dual_bound) / model.scale, False)
 
 
 class _Model:
@@ -131,7 +130,7 @@ class _Model:
         self.runs = _runs(choices)
         """`(runs, 3)`: first task, last task and unit."""
         self.scale = _scale(self.problem)
-        """What costs are multiplied by, so that the solver's absolute tolerances are small against them."""
+        """Factor on all costs that makes the solver's absolute tolerances small against them."""
         self._first, self._last, self._unit = self.runs.T
         self._columns = len(self.runs)
         self._integer = [np.arange(self._columns)]
@@ -150,7 +149,7 @@ class _Model:
         self._add_flows(choices)
 
     def add_limits(self) -> None:
-        """What runs on a unit may take of it."""
+        """Adds the limits of each unit on the runs there."""
         sums = np.cumsum(self.problem.demand, axis=1)
         sums = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
         demand = sums[:, self._last + 1] - sums[:, self._first]
@@ -162,7 +161,7 @@ class _Model:
                     self._put(self._add(-np.inf, 1 + _ROOM), run, demand[resource, run] / limits[number])
 
     def forbid_overloads(self, units: NDArray[np.int64]) -> bool:
-        """Forbids what exceeds a limit by less than the solver sees; returns whether there was anything."""
+        """Forbids runs that exceed a limit together, within `_ROOM`; returns whether there are any."""
         over = (self.problem.load(units) > self.problem.room).any(axis=0)
         taken = _is_run_of(units, self.runs, self.problem)
         for number in np.flatnonzero(over):
@@ -171,7 +170,7 @@ class _Model:
         return bool(over.any())
 
     def add_holders(self) -> None:
-        """If units are exclusive: each has at most one holder, and only the holder's runs."""
+        """For exclusive units: each has at most one holder, and runs of its holder only."""
         if not self.problem.exclusive:
             return
         owner = self.problem.owner[self._first]
@@ -188,7 +187,7 @@ class _Model:
         self._put(below, mine, -1)
 
     def add_budget(self) -> None:
-        """The limit of the second cost."""
+        """Adds the limit of the second cost."""
         budget = self.problem.budget
         if budget is None or not np.isfinite(budget.limit):
             return
@@ -204,7 +203,7 @@ class _Model:
             self._put(row, np.concatenate(chosen), value / largest)
 
     def add_objective(self) -> None:
-        """The phases: a single branch counts as it is, of several the costliest."""
+        """Adds the cost of each phase: that of its only branch, or a variable above all of its branches."""
         for phase in self.problem.phases:
             most = None
             if len(phase.branches) > 1:
@@ -227,7 +226,7 @@ class _Model:
                     self._put(row, most, -1)
 
     def for_highs(self) -> Any:
-        """The model as HiGHS takes it."""
+        """The model in the form that HiGHS reads."""
         import highspy
         from scipy.sparse import csc_matrix
 
@@ -267,11 +266,11 @@ class _Model:
                 self._put(row[np.searchsorted(units, self._unit[run])], run, -1)
 
     def _holds(self, task: int) -> NDArray[np.bool_]:
-        """Which runs a task is in."""
+        """Which runs contain a task, `(runs,)` bool."""
         return (self._first <= task) & (task <= self._last)
 
     def _terms(self, tasks: Sequence[int], cost: Floats, scale: float) -> tuple[NDArray[np.int64], Floats]:
-        """Columns of runs that hold some of the tasks, and the scaled costs of these tasks there."""
+        """Columns of runs that contain some of the tasks, and the scaled costs of these tasks there."""
         counted = np.zeros(len(cost), bool)
         counted[list(tasks)] = True
         values = np.where(counted[:, None] & np.isfinite(cost), cost, 0.0)
@@ -281,19 +280,19 @@ class _Model:
         return column, scale * total[column]
 
     def _new(self, count: int) -> NDArray[np.int64]:
-        """New columns."""
+        """Adds columns, and returns their numbers."""
         self._columns += count
         return np.arange(self._columns - count, self._columns)
 
     def _add(self, lower: float, upper: float, count: int = 1) -> NDArray[np.int64]:
-        """New rows between two bounds."""
+        """Adds rows between two bounds, and returns their numbers."""
         self._lower.append(np.full(count, float(lower)))
         self._upper.append(np.full(count, float(upper)))
         self._rows += count
         return np.arange(self._rows - count, self._rows)
 
     def _put(self, row: NDArray[np.int64], column: NDArray[np.int64], value: Floats | float) -> None:
-        """Coefficients."""
+        """Sets coefficients."""
         row, column, amount = np.broadcast_arrays(row, column, np.asarray(value, np.float64))
         self._row.append(row)
         self._column.append(column)
@@ -301,7 +300,7 @@ class _Model:
 
 
 def _scale(problem: Problem) -> float:
-    """100 divided by what the tasks cost at least, or any of them at most."""
+    """Factor that brings the least cost of all tasks together to 100."""
     finite = np.where(np.isfinite(problem.cost), problem.cost, np.nan)
     hops = max((transfer.per_hop for transfer in problem.transfers), default=0.0)
     size = float(np.nansum(np.nanmin(finite, axis=1))) or float(np.nanmax(finite)) or hops
@@ -310,15 +309,15 @@ def _scale(problem: Problem) -> float:
 
 def _runs(choices: Choices) -> NDArray[np.int64]:
     """`(runs, 3)`: first task, last task and unit of every run that is left."""
-    found = []
+    runs = []
     for first, rows in enumerate(choices.spans):
         length, unit = np.nonzero(rows)
-        found.append(np.stack([np.full(len(unit), first), first + length, unit], axis=1))
-    return np.concatenate(found)
+        runs.append(np.stack([np.full(len(unit), first), first + length, unit], axis=1))
+    return np.concatenate(runs)
 
 
 def _is_run_of(units: NDArray[np.int64], runs: NDArray[np.int64], problem: Problem) -> NDArray[np.bool_]:
-    """Which runs an assignment consists of."""
+    """Which runs an assignment consists of, `(runs,)` bool."""
     heads = {chain.start for chain in problem.chains}
     tails = {chain.stop - 1 for chain in problem.chains}
     chosen = np.zeros(len(runs), bool)

@@ -1,6 +1,6 @@
 """Figures of instances and solutions: network, paths of the CNNs, exit probabilities.
 
-Colours are those of Okabe and Ito; markers tell unit types apart without them.
+Colours are those of Okabe and Ito; markers distinguish unit types without colour.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def network_figure(instance: Instance) -> Figure | None:
 
 
 def paths_figure(solution: Solution) -> Figure | None:
-    """The way of each CNN from its source through its units to its sink; None without positions."""
+    """Path of each CNN from its source through its units to its sink; None without positions."""
     instance = solution.instance
     if any(unit.position is None for unit in instance.units):
         return None
     figure, axes = _canvas(f"Paths: {solution.latency_s:.4g} s, gap {solution.gap:.2g} ({solution.status})")
     _draw_network(axes, instance, strength=0.35)
     for number, (load, units) in enumerate(zip(instance.cnns, solution.assignment, strict=True)):
-        stops = np.array([_at(instance, place) for place in (load.source, *units, load.target)])
+        stops = np.array([_point(instance, stop) for stop in (load.source, *units, load.target)])
         shift = 0.01 * np.ptp(stops, axis=0).max() * (number - (len(instance.cnns) - 1) / 2)
         colour = _PATHS[number % len(_PATHS)]
         axes.plot(*(stops + shift).T, color=colour, linewidth=1.6, label=f"{number}: {load.cnn.name}")
@@ -51,7 +51,7 @@ def paths_figure(solution: Solution) -> Figure | None:
                 last = max(at for at in range(layer, len(units)) if set(units[layer : at + 1]) == {unit})
                 text = f"{layer}" if last == layer else f"{layer}-{last}"
                 axes.annotate(
-                    text, _at(instance, unit), color=colour, fontsize=8, xytext=(4, 4 + 8 * number),
+                    text, _point(instance, unit), color=colour, fontsize=8, xytext=(4, 4 + 8 * number),
                     textcoords="offset points",
                 )  # fmt: skip
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -59,7 +59,7 @@ def paths_figure(solution: Solution) -> Figure | None:
 
 
 def exits_figure(solution: Solution) -> Figure:
-    """With which probability the decision of each CNN leaves after each of its layers, and on which unit."""
+    """Probability that the decision of each CNN leaves after each layer, by layer and unit."""
     from matplotlib.figure import Figure
 
     instance = solution.instance
@@ -106,15 +106,15 @@ def _draw_network(axes: Axes, instance: Instance, strength: float) -> None:
         }
         axes.scatter(own[:, 0], own[:, 1], s=42, label=kind, zorder=1, **look)
     for load in instance.cnns:
-        for place in dict.fromkeys((load.source, load.target)):
+        for end in dict.fromkeys((load.source, load.target)):
             axes.scatter(
-                *_at(instance, place), s=150, marker="*", color="#D55E00", edgecolor="black", zorder=3
+                *_point(instance, end), s=150, marker="*", color="#D55E00", edgecolor="black", zorder=3
             )
 
 
-def _at(instance: Instance, place: Location) -> tuple[float, float]:
-    if not isinstance(place, str):
-        return place
-    position = instance.units[instance.unit_names.index(place)].position
+def _point(instance: Instance, location: Location) -> tuple[float, float]:
+    if not isinstance(location, str):
+        return location
+    position = instance.units[instance.unit_names.index(location)].position
     assert position is not None
     return position

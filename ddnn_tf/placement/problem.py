@@ -293,7 +293,7 @@ def minimising(problem: Problem, budget: Budget) -> Problem:
 
 
 def _costs(instance: Instance, per_mop: Floats, per_kb: float) -> tuple[Floats, Floats]:
-    """Cost `(tasks, units)` of layers with the transfers from source and to sink; cost of a hop `(tasks,)`."""
+    """Cost `(tasks, units)` of layers with transfers from source and to sink; cost of a hop `(tasks,)`."""
     rows: list[Floats] = []
     per_hop: list[float] = []
     for load in instance.cnns:

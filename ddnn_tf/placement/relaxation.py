@@ -1,10 +1,9 @@
-"""Lower bounds by Lagrangian relaxation, and what cannot be part of an optimum.
+"""Lower bounds by Lagrangian relaxation, and pruning with them.
 
 With prices on the units' limits (and on the budget, and weights on the branches of a maximum), every CNN
-looks for its cheapest way through the units on its own: a shortest path of runs and steps (`choices`).
-Whatever the prices, the sum of these paths less the prices' worth is a lower bound; subgradient steps raise
-it. A run or a step whose cheapest path costs more than a known solution is then left out for good. What
-remains is small.
+takes its cheapest path through the units independently of the others: a shortest path of runs and steps
+(`choices`). For any prices, the cost of these paths minus the price of the whole limits is a lower bound;
+subgradient steps raise it. Runs and steps whose cheapest path costs more than a known solution are pruned.
 
 Source: Held and Karp 1971 for subgradient optimisation of Lagrangian bounds; the rest is ours.
 """
@@ -23,22 +22,23 @@ from ddnn_tf.placement.problem import Floats, Problem
 
 __all__ = ["Prices", "Relaxation", "raise_bound"]
 
-_STALL = 15
-_SHRINK = 0.6
-_LEAST_STEP = 1e-3
-_MOMENTUM = 0.7
-_GUESS = 0.02
-_SEARCH_EVERY = 25
+# Tuned on the reference's scenarios, seeds 0 to 9.
+_STALL = 15  # steps without a higher bound after which steps become shorter
+_SHRINK = 0.6  # by this factor
+_LEAST_STEP = 1e-3  # shorter steps raise the bound no more
+_MOMENTUM = 0.7  # share of the last direction in the next one
+_GUESS = 0.02  # relative distance of the optimum from the bound that is assumed without a solution
+_SEARCH_EVERY = 25  # steps between two searches for a solution
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Multipliers.
+    """Lagrangian multipliers.
 
     Attributes:
-        unit: `(3, units)`, for using a whole unit's capacity.
-        budget: Of the second cost.
-        chain: `(chains,)`, weight of each CNN's cost in the objective.
+        unit: `(3, units)` float64, price of each unit's whole capacity of each resource.
+        budget: Price of the second cost.
+        chain: `(chains,)` float64, weight of each CNN's cost in the objective.
     """
 
     unit: Floats
@@ -48,10 +48,15 @@ class Prices:
 
 @dataclass
 class _Ways:
-    """Cheapest ways to a task on each unit, all `(units,)`.
+    """Cheapest paths to a task on each unit, all `(units,)`.
 
-    `enter` is the cost up to the task, without it, if a run begins there; `best` the cost with it, if a run
-    (which began `length` tasks before) ends there. `second` ones avoid the unit `via` which the best came.
+    Attributes:
+        enter: Cost up to the task, without it, if a run begins with it.
+        via: Unit that the path with cost `enter` comes from; -1 at the start.
+        best: Cost with the task, if a run ends with it.
+        length: Number of tasks before this one in that run.
+        second: Cost as `best`, of the cheapest path that does not come from `via`.
+        second_via: Unit that this path comes from.
     """
 
     enter: Floats
@@ -70,7 +75,7 @@ class _Relaxed:
 
 
 class Relaxation:
-    """Bounds on what is left of a problem of chains.
+    """Lagrangian relaxation of a problem of chains.
 
     Args:
         problem: The problem.
@@ -80,8 +85,8 @@ class Relaxation:
         self.problem = problem
         self.choices = Choices(problem)
         self.no_return = False
-        """Whether paths that leave a unit for one layer and come back are excluded, if no unit takes two
-        layers: a higher bound for thrice the time."""
+        """Whether paths that leave a unit for one layer and return are excluded; for problems in which no
+        unit takes two layers. The bound is higher and takes three times as long."""
         self._bounded = np.isfinite(problem.capacity) & (problem.capacity > 0)
         self._capacity = np.where(self._bounded, problem.capacity, 1.0)
         share = problem.demand[:, :, None] / self._capacity[:, None]
@@ -91,13 +96,13 @@ class Relaxation:
         self._steps: dict[int, tuple[float, Floats]] = {}
 
     def start(self) -> Prices:
-        """Prices of nothing, and equal weights."""
+        """Prices of zero, and equal weights."""
         chains = len(self.problem.chains)
         share = 1.0 / chains if self.problem.is_maximum else 1.0
         return Prices(np.zeros_like(self.problem.capacity), 0.0, np.full(chains, share))
 
     def nodes(self, prices: Prices) -> Floats:
-        """Priced cost of each task on each unit, `(tasks, units)`; 0 where it cannot be."""
+        """Priced cost of each task on each unit, `(tasks, units)`; 0 where it cannot run."""
         cost = prices.chain[self.problem.owner][:, None] * self._cost
         if self.problem.budget is not None and prices.budget:
             cost = cost + prices.budget * self.problem.budget.cost
@@ -115,7 +120,7 @@ class Relaxation:
         return per_hop
 
     def step(self, transfer: int, prices: Prices) -> Floats:
-        """Priced cost of each step of a transfer; infinite for those that are out."""
+        """Priced cost of each step of a transfer; infinite for pruned ones."""
         problem, ends, per_hop = (
             self.problem,
             self.problem.transfers[transfer],
@@ -129,7 +134,7 @@ class Relaxation:
         return kept[1]
 
     def relax(self, prices: Prices) -> _Relaxed:
-        """The cheapest path of every CNN, and the bound."""
+        """The cheapest path of every CNN at some prices, and the bound."""
         nodes = self.nodes(prices)
         value = -self._worth(prices)
         chosen = np.empty(len(nodes), np.int64)
@@ -144,7 +149,7 @@ class Relaxation:
         return _Relaxed(value, chosen, ways)
 
     def behind(self, prices: Prices) -> dict[int, _Ways]:
-        """The same from the other end: by task, the cheapest ways from it to the end of its CNN."""
+        """By task, the cheapest paths from it to the end of its CNN."""
         nodes = self.nodes(prices)
         found: dict[int, _Ways] = {}
         for chain in self.problem.chains:
@@ -158,16 +163,16 @@ class Relaxation:
         prices: Prices,
         spans: Mapping[int, NDArray[np.bool_]] | Sequence[NDArray[np.bool_]] | None = None,
     ) -> dict[int, _Ways]:
-        """Cheapest ways along a chain, in its direction or against it.
+        """Cheapest paths along a chain, in its direction or against it.
 
         Args:
             order: The chain, or the chain reversed.
             nodes: Priced cost `(tasks, units)`.
-            prices: For the steps.
-            spans: Runs to choose from; None: all that are left.
+            prices: Prices of the steps.
+            spans: Runs to choose from; None: all that are not pruned.
 
         Returns:
-            The ways by task.
+            The paths by task.
         """
         spans = self.choices.spans if spans is None else spans
         count = nodes.shape[1]
@@ -209,7 +214,7 @@ class Relaxation:
         nodes: Floats,
         spans: Mapping[int, NDArray[np.bool_]] | Sequence[NDArray[np.bool_]],
     ) -> tuple[Floats, NDArray[np.int64]]:
-        """Cheapest cost of a run that ends at a task, and over how many tasks before it."""
+        """Least cost of a run that ends with a task, and the number of tasks before it in that run."""
         best = np.where(spans[order[at]][0], enter + nodes[order[at]], np.inf)
         length = np.zeros(len(best), np.int64)
         total = nodes[order[at]]
@@ -236,7 +241,7 @@ class Relaxation:
     def _entering(
         self, way: _Ways, rows: NDArray[np.int64], columns: NDArray[np.int64], step: Floats
     ) -> Floats:
-        """`(rows, columns)`: cheapest way to each unit of a task, and on to each of the next."""
+        """Least cost to each unit of a task and on to each unit of the next, `(rows, columns)`."""
         costs = way.best[rows][:, None] + step
         if way.second is not None:
             place = np.full(len(way.best), -1)
@@ -248,7 +253,7 @@ class Relaxation:
         return costs
 
     def path(self, chain: range, ways: dict[int, _Ways]) -> NDArray[np.int64]:
-        """Units of the cheapest way along a chain."""
+        """Units of the cheapest path along a chain, `(tasks,)`."""
         chosen = np.empty(len(chain), np.int64)
         task, unit, avoided = chain[-1], int(ways[chain[-1]].best.argmin()), -2
         while True:
@@ -265,7 +270,7 @@ class Relaxation:
             task, unit, avoided = began - 1, previous, unit
 
     def prune(self, prices: Prices, upper: float) -> None:
-        """Leaves out what no solution better than `upper` uses."""
+        """Prunes the runs and steps that no solution better than `upper` uses."""
         relaxed, behind, nodes = self.relax(prices), self.behind(prices), self.nodes(prices)
         if not np.isfinite(relaxed.value):
             return
@@ -289,7 +294,7 @@ class Relaxation:
         self._steps.clear()
 
     def chain_costs(self, units: NDArray[np.int64]) -> Floats:
-        """Unpriced cost of each CNN's path."""
+        """Cost of each CNN's path without prices, `(chains,)`."""
         problem = self.problem
         costs = np.zeros(len(problem.chains))
         np.add.at(costs, problem.owner, problem.cost[np.arange(len(units)), units])
@@ -300,11 +305,11 @@ class Relaxation:
         return costs
 
     def excess(self, units: NDArray[np.int64]) -> Floats:
-        """`(3, units)`: share of each limit by which an assignment exceeds it."""
+        """Share of each limit by which an assignment exceeds it, `(3, units)`."""
         return np.where(self._bounded, self.problem.load(units) / self._capacity - 1, 0.0)
 
     def _worth(self, prices: Prices) -> float:
-        """What the limits are worth at these prices."""
+        """Price of the whole limits."""
         budget = self.problem.budget
         return float(prices.unit[self._bounded].sum()) + (
             prices.budget * budget.limit if budget is not None and prices.budget else 0.0
@@ -321,19 +326,19 @@ def raise_bound(
     tolerance: float,
     deadline: float,
 ) -> tuple[float, Prices]:
-    """Subgradient steps towards the best bound.
+    """Raises the bound by subgradient steps.
 
     Args:
-        relaxation: What to bound.
-        prices: Where to begin.
+        relaxation: The relaxation.
+        prices: The prices to begin with.
         upper: Value of the best solution so far; infinite if there is none.
-        search: Looks for a better solution, given prices and relaxed paths; returns the best value so far.
+        search: Searches for a better solution from prices and relaxed paths; returns the best value so far.
         iterations: Most steps.
-        tolerance: Relative gap that is enough.
-        deadline: `time.monotonic()` at which to stop.
+        tolerance: Relative gap at which it stops.
+        deadline: Value of `time.monotonic()` at which it stops.
 
     Returns:
-        The bound and its prices.
+        The highest bound and its prices.
     """
     problem = relaxation.problem
     best, best_prices = -np.inf, prices
@@ -378,7 +383,7 @@ def raise_bound(
 
 
 def _simplex(weights: Floats) -> Floats:
-    """The nearest weights that are not negative and add up to 1."""
+    """The nearest weights that are not negative and sum to 1."""
     falling = np.sort(weights)[::-1]
     surplus = (np.cumsum(falling) - 1) / np.arange(1, len(weights) + 1)
     last = int(np.flatnonzero(falling > surplus)[-1])

@@ -7,8 +7,8 @@
     ('optimal', 1.6021)
 
 A Lagrangian bound (`relaxation`) and a search for good placements (`heuristics`) prune nearly the whole
-problem; HiGHS proves the optimum of the rest (`milp`). Problems that bound and search settle alone never reach
-HiGHS.
+problem; HiGHS proves the optimum of the rest (`milp`). A problem that bound and search settle alone never
+reaches HiGHS.
 """
 
 from __future__ import annotations

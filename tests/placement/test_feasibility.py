@@ -29,7 +29,7 @@ def instance(memories: list[float], layers: list[float], copies: int = 1, **chan
         (instance([100, 5, 5], [50, 40, 1], layers_per_unit=1),
          r"2 layers \(layer 'layer_0' of 'net', layer 'layer_1' of 'net'\) fit only 1 units \(u0\), which"),
         (instance([10, 10, 10], [6, 6, 6, 6]), r"not all at once. It would take 2 KB of memory more"),
-        (instance([20, 4], [2, 2], copies=3, shared=False), r"'shared: false'.*sharing units, they would"),
+        (instance([20, 4], [2, 2], copies=3, shared=False), r"'shared: false'.*enough if CNNs share them"),
     ],
 )  # fmt: skip
 def test_names_the_limit(problem: Instance, message: str) -> None:
