@@ -186,16 +186,18 @@ def _print_verification(records: Sequence[Mapping[str, Any]], as_json: bool) -> 
         print_json(list(records))
         return
     columns = ("target", "bytes", "equal bits", "equal decisions", "max logit error", "accuracy", "passed")
-    table = new_table(f"Verification on {records[0]['samples']} samples", "section", *columns)
+    first = records[0]
+    title = f"Verification on {first['samples']} samples, accuracy on {first['accuracy_samples']} test samples"
+    table = new_table(title, "section", *columns)
     for record in records:
-        bits = record["bit_agreement"]
+        bits, error = record["bit_agreement"], record["max_logit_error"]
         table.add_row(
             record["section"],
             record["target"],
             str(record["bytes"]),
             "" if bits is None else f"{bits:.3%}",
             f"{record['decision_agreement']:.2%}",
-            f"{record['max_logit_error']:.2g}",
+            "" if error is None else f"{error:.2g}",
             f"{record['accuracy']:.1%} ({100 * record['accuracy_change']:+.1f})",
             "yes" if record["passed"] else "NO",
         )
