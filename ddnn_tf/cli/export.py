@@ -187,7 +187,9 @@ def _print_verification(records: Sequence[Mapping[str, Any]], as_json: bool) -> 
         return
     columns = ("target", "bytes", "equal bits", "equal decisions", "max logit error", "accuracy", "passed")
     first = records[0]
-    title = f"Verification on {first['samples']} samples, accuracy on {first['accuracy_samples']} test samples"
+    title = (
+        f"Verification on {first['samples']} samples, accuracy on {first['accuracy_samples']} test samples"
+    )
     table = new_table(title, "section", *columns)
     for record in records:
         bits, error = record["bit_agreement"], record["max_logit_error"]

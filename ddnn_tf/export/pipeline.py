@@ -125,7 +125,7 @@ def check_artefacts(bundle: Bundle, sections: Mapping[str, Section]) -> None:
             )
         target = TARGETS[artefact.target]
         if isinstance(target, Checked):
-            target.check(artefact)
+            target.check(artefact, sections[artefact.section])
 
 
 def bundle_sections(bundle: Bundle) -> dict[str, Section]:

@@ -94,11 +94,16 @@ class Target(Protocol):
 class Checked(Protocol):
     """A target whose artefacts are code: they are checked before they are run."""
 
-    def check(self, artefact: Artefact) -> None:
+    def check(self, artefact: Artefact, section: Section | None = None) -> None:
         """Refuses code that this version of the package does not write.
 
+        Args:
+            artefact: The artefact.
+            section: Its section in Keras, which must be what the code computes; None: it is not at hand, as on
+                a device without TensorFlow.
+
         Raises:
-            ValueError: It is other code.
+            ValueError: It is other code, or that of another section.
         """
 
 
