@@ -1,6 +1,6 @@
 """One look for all figures: readable in greyscale (markers, dashes, hatches) and by the colour-blind.
 
-Colours are those of Okabe and Ito. A series of the paper is drawn like ours, but hollow and dotted.
+A series of the paper is drawn like ours, but hollow and dotted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ddnn_tf.evaluation.result_table import Cell, Estimate, mean
+from ddnn_tf.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["HATCHES", "band", "bars", "below_hundred", "canvas", "colour", "curve", "legend", "paper_curve"]
 
 _LOOKS = {
-    "individual": ("#000000", "v", (0, (1, 1))),
-    "local": ("#E69F00", "s", (0, (5, 2))),
-    "edge": ("#CC79A7", "D", (0, (3, 1, 1, 1))),
-    "cloud": ("#0072B2", "^", (0, (3, 1))),
-    "overall": ("#009E73", "o", "solid"),
+    "individual": (BLACK, "v", (0, (1, 1))),
+    "local": (ORANGE, "s", (0, (5, 2))),
+    "edge": (PURPLE, "D", (0, (3, 1, 1, 1))),
+    "cloud": (BLUE, "^", (0, (3, 1))),
+    "overall": (GREEN, "o", "solid"),
 }
-_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "---", "**", "|||"]
 """One for each series of bars."""
 
@@ -117,11 +117,6 @@ def bars(axes: Axes, labels: Sequence[str], groups: dict[str, Sequence[Cell]]) -
 def below_hundred(axes: Axes) -> None:
     """Ends a percentage axis just above 100, where an interval may reach beyond."""
     axes.set_ylim(top=min(101.0, axes.get_ylim()[1]))
-
-
-def colour(number: int) -> str:
-    """One of eight colours that the colour-blind can tell apart."""
-    return _COLOURS[number % len(_COLOURS)]
 
 
 def legend(axes: Axes, columns: int = 1) -> None:

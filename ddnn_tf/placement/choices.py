@@ -2,8 +2,8 @@
 
 The path of a CNN through the units is a sequence of runs and steps: a run is a number of consecutive layers
 that fit one unit, and a step leads to another unit. So every path keeps the limits within each run, and
-bounds and model need neither prices nor cuts for them. With one layer per unit, the bound is fifty times closer
-than with steps that may stay on the unit.
+bounds and model need neither prices nor cuts for them. With one layer per unit, the bound is fifty times
+closer than with steps that may stay on the unit.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `construct` places the CNNs one by one, run by run: each run goes to the unit, among those with room, from
 which the rest of the path is cheapest at the prices of the relaxation. While the cost falls, `improve` lets a
-CNN take its best path in the room that the others leave, or two layers swap units. With one layer per unit, it
-moves every second layer at once to its best unit, which is an assignment problem.
+CNN take its best path in the room that the others leave, or two layers swap units. With one layer per unit,
+it moves every second layer at once to its best unit, which is an assignment problem.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figures of instances and solutions: network, paths of the CNNs, exit probabilities.
 
-Colours are those of Okabe and Ito; markers distinguish unit types without colour.
+Markers distinguish unit types without colour.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ddnn_tf.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, VERMILION, colour
 from ddnn_tf.placement.instance import Instance
 from ddnn_tf.placement.solution import Solution
 from ddnn_tf.placement.units import Location
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["exits_figure", "network_figure", "paths_figure"]
 
-_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 _MARKERS = ["o", "D", "X", "s", "^", "v", "P"]
-_PATHS = ["#D55E00", "#000000", "#CC79A7", "#009E73", "#0072B2", "#E69F00"]
+_PATHS = (VERMILION, BLACK, PURPLE, GREEN, BLUE, ORANGE)
 
 
 def network_figure(instance: Instance) -> Figure | None:
@@ -44,14 +44,14 @@ def paths_figure(solution: Solution) -> Figure | None:
     for number, (load, units) in enumerate(zip(instance.cnns, solution.assignment, strict=True)):
         stops = np.array([_point(instance, stop) for stop in (load.source, *units, load.target)])
         shift = 0.01 * np.ptp(stops, axis=0).max() * (number - (len(instance.cnns) - 1) / 2)
-        colour = _PATHS[number % len(_PATHS)]
-        axes.plot(*(stops + shift).T, color=colour, linewidth=1.6, label=f"{number}: {load.cnn.name}")
+        path_colour = _PATHS[number % len(_PATHS)]
+        axes.plot(*(stops + shift).T, color=path_colour, linewidth=1.6, label=f"{number}: {load.cnn.name}")
         for layer, unit in enumerate(units):
             if layer == 0 or units[layer - 1] != unit:
                 last = max(at for at in range(layer, len(units)) if set(units[layer : at + 1]) == {unit})
                 text = f"{layer}" if last == layer else f"{layer}-{last}"
                 axes.annotate(
-                    text, _point(instance, unit), color=colour, fontsize=8, xytext=(4, 4 + 8 * number),
+                    text, _point(instance, unit), color=path_colour, fontsize=8, xytext=(4, 4 + 8 * number),
                     textcoords="offset points",
                 )  # fmt: skip
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -69,8 +69,8 @@ def exits_figure(solution: Solution) -> Figure:
         figure.subplots(count, 1, squeeze=False)[:, 0], instance.cnns, solution.assignment, strict=True
     ):
         places = np.arange(len(units))
-        axes.bar(places, load.cnn.exit_probability, color=_COLOURS[0], edgecolor="black", label="leaves here")
-        axes.step(places, load.cnn.run_probability, where="mid", color=_COLOURS[5], label="layer runs")
+        axes.bar(places, load.cnn.exit_probability, color=BLUE, edgecolor="black", label="leaves here")
+        axes.step(places, load.cnn.run_probability, where="mid", color=VERMILION, label="layer runs")
         axes.set_xticks(places, units, rotation=45, ha="right", fontsize=7)
         axes.set_ylim(0, 1.05)
         axes.set_ylabel("probability")
@@ -97,18 +97,18 @@ def _draw_network(axes: Axes, instance: Instance, strength: float) -> None:
         count = len(positions)
         for first, second in zip(*np.nonzero(np.triu(instance.adjacency[:count, :count])), strict=True):
             axes.plot(*positions[[first, second]].T, color="#BBBBBB", linewidth=0.4, zorder=0, alpha=strength)
-    for at, kind in enumerate(sorted({unit.type for unit in instance.units})):
-        own = positions[[unit.type == kind for unit in instance.units]]
+    for number, unit_type in enumerate(sorted({unit.type for unit in instance.units})):
+        own = positions[[unit.type == unit_type for unit in instance.units]]
         look: dict[str, Any] = {
-            "marker": _MARKERS[at % len(_MARKERS)],
-            "color": _COLOURS[at % len(_COLOURS)],
+            "marker": _MARKERS[number % len(_MARKERS)],
+            "color": colour(number),
             "alpha": max(0.5, strength),
         }
-        axes.scatter(own[:, 0], own[:, 1], s=42, label=kind, zorder=1, **look)
+        axes.scatter(own[:, 0], own[:, 1], s=42, label=unit_type, zorder=1, **look)
     for load in instance.cnns:
         for end in dict.fromkeys((load.source, load.target)):
             axes.scatter(
-                *_point(instance, end), s=150, marker="*", color="#D55E00", edgecolor="black", zorder=3
+                *_point(instance, end), s=150, marker="*", color=VERMILION, edgecolor="black", zorder=3
             )
 
 
