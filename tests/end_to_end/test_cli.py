@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_data import write_occupancy
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -179,23 +180,6 @@ def test_the_number_of_devices_is_that_of_the_topology(mnist: Path, tmp_path: Pa
     )
     assert_one_line_error(ddnn(*command, "--filters", 3, "--out", tmp_path / "x"), "--filters and --topology")
     assert not (tmp_path / "x").exists()
-
-
-def write_occupancy(file: Path) -> None:
-    """Three days of readings in which the first node's light tells how many persons are in the room."""
-    names = [f"S{node}_{kind}" for kind in ("Temp", "Light", "Sound") for node in range(1, 5)]
-    names += ["S5_CO2", "S5_CO2_Slope", "S6_PIR", "S7_PIR"]
-    random = np.random.default_rng(0)
-    rows = [",".join(["Date", "Time", *names, "Room_Occupancy_Count"])]
-    for day in range(3):
-        for minute in range(600):
-            count = 0 if day == 2 else minute // 30 % 4
-            readings = random.normal(20, 1, len(names))
-            readings[names.index("S1_Light")] += 50 * count
-            time_of_day = f"{minute // 60:02}:{minute % 60:02}:00"
-            values = [f"{reading:.3f}" for reading in readings]
-            rows.append(",".join([f"2020/01/0{day + 1}", time_of_day, *values, str(count)]))
-    file.write_text("\n".join(rows) + "\n")
 
 
 def test_unlike_devices(tmp_path: Path) -> None:
