@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 import ddnn_tf
-from ddnn_tf.export.c import convert
-from ddnn_tf.export.c.boards import BOARDS, SPEEDS, measure
+from ddnn_tf.export.c import export_c
+from ddnn_tf.export.c.boards import BOARDS, SPEEDS, emulate
 from ddnn_tf.sections import cut
+from ddnn_tf.topology import Devices
 
 
 def main() -> None:
@@ -32,20 +33,16 @@ def main() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     rows = []
     for filters in map(int, options.filters.split(",")):
-        topology = ddnn_tf.Topology.devices_cloud(devices=1, filters=filters)
-        source = convert(cut(ddnn_tf.build(topology), topology)["device_0"].model, name="ddnn_device").source
+        device = Devices(name="device", input=(32, 32, 3), filters=(filters,))
+        topology = ddnn_tf.Topology.device_cloud(devices=[device])
+        sections = cut(ddnn_tf.build(topology), topology)
+        source = export_c(sections["device"].model, name="ddnn_device").source
         for board in BOARDS:
-            found = {speed: measure(source, images, board, speed)[0] for speed in SPEEDS}
-            rows += [
-                {
-                    "filters": filters,
-                    "board": board,
-                    "build": speed,
-                    **asdict(one),
-                    "ratio": one.instructions / found["plain"].instructions,
-                }
-                for speed, one in found.items()
-            ]
+            usage = {speed: emulate(source, images, board, speed)[0] for speed in SPEEDS}
+            for speed, measured in usage.items():
+                ratio = measured.instructions / usage["plain"].instructions
+                row = {"filters": filters, "board": board, "build": speed}
+                rows.append({**row, **asdict(measured), "ratio": ratio})
     if options.json:
         print(json.dumps(rows, indent=2))
         return

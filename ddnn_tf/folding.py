@@ -5,11 +5,12 @@ maps to about zero and whose side rounding decides. So the thresholds are not co
 of batch norm: the trained layers themselves are asked, and since each is monotone, a bisection over the
 integers finds where their answer turns.
 
-Pixels go in as 0..255. They must not be scaled to 0..1: in float32 the sums would then be rounded, and
-bits near a threshold flip. A scale that is a power of two, and a whole offset, are exact and fold too.
+Codes go in as 0..255: pixels, or a sensor's coded readings. They must not be scaled to 0..1: in float32
+the sums would then be rounded, and bits near a threshold flip. A scale that is a power of two, and a whole
+offset, are exact and fold too.
 
-    >>> network = fold(sections["device_0"].model)
-    >>> network.run(images)     # images (samples, height, width, channels) uint8
+    >>> network = fold(sections["device_0"].model)  # doctest: +SKIP
+    >>> network.run(codes)  # codes (samples, ...) uint8  # doctest: +SKIP
 
 What is equal is what Keras gives layer by layer, `model(X)`. `model.predict` gives the same, unless
 TensorFlow fuses a convolution with a batch norm right behind it (oneDNN, on x86; a pool between them
@@ -17,8 +18,8 @@ prevents it): then the last digit of a number differs, and a bit where batch nor
 about zero.
 
 Layers that fold, in a chain: QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs (as
-layers, activations or input quantizers), Flatten, Rescaling of the pixels, Dropout (nothing at
-inference), and a Softmax at the end, which is left off.
+layers, activations or input quantizers), Flatten, Reshape, Rescaling of the codes, Dropout (nothing at
+inference), and a Softmax at the end, which is left off. Inputs are images, series or vectors.
 
 Source: Teerapittayanon et al. 2017, Section III-A, Figure 3; the folding is ours.
 """
@@ -37,11 +38,22 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ddnn_tf.blocks import PaddedMaxPool2D
-from ddnn_tf.integers import HIGHEST_PIXEL, IntegerNetwork, Output, Pool, Shape, Sign, Stage, Window
+from ddnn_tf.integers import (
+    EXACT_SUMS,
+    IntegerLayer,
+    IntegerNetwork,
+    Output,
+    Pool,
+    Sign,
+    SlidingWindow,
+    Step,
+)
+from ddnn_tf.specs import HIGHEST_CODE, Shape
 
 __all__ = ["affine", "fold", "fold_sign", "signs"]
 
-_EXACT = 1 << 24
+# A whole offset of codes up to this keeps its products with them exact.
+_LARGEST_OFFSET = EXACT_SUMS >> 8
 _PROBES = np.array([-2, -1, -1e-3, 0, 1e-3, 1, 2], dtype=np.float32)
 
 Function = Callable[[tf.Tensor], tf.Tensor]
@@ -122,7 +134,7 @@ class _Pointwise:
     call: Function
     filters: int
     name: str
-    step: tuple[NDArray[np.float32] | None, NDArray[np.float32]] | None = None
+    step: Step | None = None
     falling: NDArray[np.bool_] | None = None
 
 
@@ -130,33 +142,36 @@ class _Pointwise:
 class _Pooling:
     """A pool that waits for the sign behind it."""
 
-    window: Window
+    window: SlidingWindow
     name: str
 
 
 @dataclass
 class _Folder:
-    """Walks down the chain; what stands between a stage's sums (or bits) and the next sign is `waiting`."""
+    """Walks down the chain; what stands between a layer's sums (or bits) and the next sign is `waiting`.
+
+    `shape` is what Keras has at this point, and `image` the same in the last folded layer's coordinates:
+    a Reshape or Flatten changes the first only.
+    """
 
     model: tf.keras.Model
-    stages: list[Stage] = field(default_factory=list)
+    folded: list[IntegerLayer] = field(default_factory=list)
     waiting: list[_Pointwise | _Pooling] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
     is_binary: bool = False
     scale: float = 1.0
     offset: int = 0
     is_over: bool = False
+    image: Shape = ()
 
     def __post_init__(self) -> None:
-        given = tuple(tf.nest.flatten(self.model.inputs)[0].shape[1:])
-        if len(given) not in (1, 3) or None in given:
+        self.input_shape: Shape = tuple(tf.nest.flatten(self.model.inputs)[0].shape[1:])
+        self.shape = self.input_shape
+        if len(self.shape) not in (1, 2, 3) or None in self.shape:
             raise ValueError(
-                f"Expected an input of (height, width, channels) or (features,), but '{self.model.name}' "
-                f"takes {given}."
+                "Expected an input of (height, width, channels), (steps, channels) or (features,), but "
+                f"'{self.model.name}' takes {self.shape}."
             )
-        self.flat = len(given) == 1
-        self.input_shape: Shape = (1, 1, *given) if self.flat else given
-        self.current: Shape = self.input_shape
 
     def add(self, layer: tf.keras.layers.Layer) -> None:
         """The next layer."""
@@ -172,15 +187,17 @@ class _Folder:
         if _is_exactly(layer, layers.Rescaling):
             self._rescale(layer)
         elif _is_exactly(layer, lq.layers.QuantConv2D, layers.Conv2D):
-            self._weigh(layer, _convolution(layer, self.current))
+            self._weigh(layer, _convolution(layer, self.shape))
         elif _is_exactly(layer, lq.layers.QuantDense, layers.Dense):
-            self._weigh(layer, Stage(signs(layer)[None, None], is_dense=True))
+            self._weigh(layer, _dense(layer, self.shape))
         elif _is_exactly(layer, layers.MaxPooling2D, PaddedMaxPool2D):
             self._pool(layer)
         elif _is_exactly(layer, layers.BatchNormalization):
             self._point(layer.name, _norm(layer))
+        elif _is_exactly(layer, layers.Reshape):
+            pass  # the order of the elements stays
         elif _is_exactly(layer, layers.Flatten) and layer.data_format == "channels_last":
-            self.flat = True
+            pass
         elif _is_exactly(layer, layers.Softmax):
             self._end(layer.name)
         elif _is_exactly(layer, layers.Activation):
@@ -190,12 +207,13 @@ class _Folder:
         else:
             raise ValueError(
                 f"'{layer.name}' is a {type(layer).__name__}, which does not fold to integers; these do: "
-                "QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs, Flatten (no subclasses; "
-                "channels last)."
+                "QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs, Flatten, Reshape (no "
+                "subclasses; channels last)."
             )
 
     def mark(self, tensor: tf.Tensor) -> None:
         """What the last layer gave; perhaps it is an output."""
+        self.shape = tuple(tensor.shape[1:])
         for name, output in _outputs(self.model).items():
             if tensor is output:
                 self._give(name)
@@ -207,18 +225,19 @@ class _Folder:
             raise ValueError(
                 f"The output '{missing[0]}' of '{self.model.name}' does not lie along its chain."
             )
-        return IntegerNetwork(self.input_shape, self.is_binary, tuple(self.stages), self.outputs)
+        layers = tuple(map(_lengthwise, self.folded))
+        return IntegerNetwork(self.input_shape, self.is_binary, layers, self.outputs)
 
     def _rescale(self, layer: tf.keras.layers.Layer) -> None:
         if np.size(layer.scale) != 1 or np.size(layer.offset) != 1:
             raise ValueError(f"'{layer.name}' scales each channel in its own way, which does not fold.")
         scale, offset = float(np.squeeze(layer.scale)), float(np.squeeze(layer.offset))
-        if self.stages or self.waiting or self.scale != 1 or self.offset:
+        if self.folded or self.waiting or self.scale != 1 or self.offset:
             raise ValueError(
                 f"'{layer.name}' rescales what are no pixels: leave the scaling to a batch norm."
             )
         mantissa = math.frexp(scale)[0] if math.isfinite(scale) else 0.0
-        if mantissa != 0.5 or not (offset / scale).is_integer() or abs(offset / scale) > _EXACT >> 8:
+        if mantissa != 0.5 or not (offset / scale).is_integer() or abs(offset / scale) > _LARGEST_OFFSET:
             raise ValueError(
                 f"'{layer.name}' scales pixels by {scale:g} and shifts them by {offset:g}, which is not "
                 "exact in integers: take pixels as 0..255 (batch normalization absorbs the scale), or a "
@@ -226,13 +245,13 @@ class _Folder:
             )
         self.scale, self.offset = scale, int(offset / scale)
 
-    def _weigh(self, layer: tf.keras.layers.Layer, stage: Stage) -> None:
+    def _weigh(self, layer: tf.keras.layers.Layer, weighed: IntegerLayer) -> None:
         """A layer with weights."""
         quantizer = getattr(layer, "input_quantizer", None)
-        if self.stages or self.waiting or quantizer is None:
+        if self.folded or self.waiting or quantizer is None:
             if quantizer is not None:
                 self._activate(quantizer, f"{layer.name}, input_quantizer")
-            elif self.waiting or (self.stages and self.stages[-1].sign is None):
+            elif self.waiting or (self.folded and self.folded[-1].sign is None):
                 raise ValueError(
                     f"'{layer.name}' takes numbers that are no bits: give it input_quantizer='ste_sign', or "
                     "put a sign before it."
@@ -246,60 +265,61 @@ class _Folder:
                     f"'{layer.name}' makes -1 of an input of 0: its input_quantizer must make +1 of it."
                 )
             self.is_binary = True
-        if not self.stages and not self.is_binary:
-            padding = stage.padding / self.scale - self.offset
-            if not padding.is_integer() or abs(padding) > _EXACT >> 8:
+        if not self.folded and not self.is_binary:
+            padding = weighed.padding / self.scale - self.offset
+            if not padding.is_integer() or abs(padding) > _LARGEST_OFFSET:
                 raise ValueError(
-                    f"'{layer.name}' pads with {stage.padding}, which no whole pixel stands for: set "
+                    f"'{layer.name}' pads with {weighed.padding}, which no whole pixel stands for: set "
                     "pad_values to a pixel's value."
                 )
-            stage = replace(stage, padding=int(padding))
-        elif stage.padding not in (-1, 0, 1):
-            raise ValueError(f"'{layer.name}' pads bits with {stage.padding}: set pad_values to -1, 0 or 1.")
-        if self.flat and not stage.is_dense:
-            raise ValueError(f"'{layer.name}' convolves what was flattened.")
-        if not self.flat and stage.is_dense and self.current[:2] != (1, 1):
-            raise ValueError(f"'{layer.name}' is dense on an image: put a Flatten before it.")
-        highest = 1 if self.stages or self.is_binary else HIGHEST_PIXEL + abs(self.offset)
-        if stage.reach(highest) >= _EXACT:
+            weighed = replace(weighed, padding=int(padding))
+        elif weighed.padding not in (-1, 0, 1):
             raise ValueError(
-                f"'{layer.name}' has sums up to {stage.reach(highest)}: from 2^24 on Keras's float32 is not "
-                "exact."
+                f"'{layer.name}' pads bits with {weighed.padding}: set pad_values to -1, 0 or 1."
             )
-        self.stages.append(stage)
-        self.current = stage.gives(self.current)
-        if len(self.stages) == 1 and (self.scale, self.offset) != (1.0, 0):
-            total = stage.weights.astype(np.float32).sum(axis=(0, 1, 2))
+        highest = 1 if self.folded or self.is_binary else HIGHEST_CODE + abs(self.offset)
+        if weighed.reach(highest) >= EXACT_SUMS:
+            raise ValueError(
+                f"'{layer.name}' has sums up to {weighed.reach(highest)}: from 2^24 on Keras's float32 is "
+                "not exact."
+            )
+        self.folded.append(weighed)
+        self.image = weighed.output_shape
+        if len(self.folded) == 1 and (self.scale, self.offset) != (1.0, 0):
+            total = weighed.weights.astype(np.float32).sum(axis=(0, 1, 2))
             offsets = np.float32(self.offset) * total
-            scales = np.full(stage.filters, self.scale, np.float32)
+            scales = np.full(weighed.filters, self.scale, np.float32)
             step = (scales, offsets * np.float32(self.scale))
             self.waiting.append(
-                _Pointwise(lambda x: (x + offsets) * self.scale, stage.filters, layer.name, step)
+                _Pointwise(lambda x: (x + offsets) * self.scale, weighed.filters, layer.name, step)
             )
         if layer.use_bias:
             bias = layer.bias.numpy()
             _check_finite(layer.name, [bias])
-            self.waiting.append(_Pointwise(lambda x: x + bias, stage.filters, layer.name, (None, bias)))
+            self.waiting.append(_Pointwise(lambda x: x + bias, weighed.filters, layer.name, (None, bias)))
         if layer.activation is not None and layer.activation is not tf.keras.activations.linear:
             self._activate(layer.activation, f"{layer.name}, activation")
 
     def _pool(self, layer: tf.keras.layers.Layer) -> None:
-        if not self.stages or self.flat:
-            raise ValueError(f"'{layer.name}' pools no feature map: only what a QuantConv2D gives is pooled.")
-        window = _pool_window(layer, self.current)
-        self.current = (*window.positions(*self.current[:2]), self.current[2])
+        if not self.folded or self.shape != self.image:
+            raise ValueError(
+                f"'{layer.name}' pools no feature map: only what a QuantConv2D gives is pooled, before it is "
+                "flattened or reshaped."
+            )
+        window = _pool_window(layer, self.shape)
+        self.image = (*window.positions(*self.shape[:2]), self.shape[2])
         self.waiting.append(_Pooling(window, layer.name))
-        if self.stages[-1].sign is not None and len(self.waiting) == 1:
+        if self.folded[-1].sign is not None and len(self.waiting) == 1:
             self._resolve(tf.identity)
 
-    def _point(self, name: str, one: _Pointwise) -> None:
-        if not self.stages:
+    def _point(self, name: str, pointwise: _Pointwise) -> None:
+        if not self.folded:
             raise ValueError(
                 f"'{name}' normalizes the input itself: put it behind the first layer with weights."
             )
-        if one.filters != self.stages[-1].filters:
+        if pointwise.filters != self.folded[-1].filters:
             raise ValueError(f"'{name}' normalizes what was flattened: put it before the Flatten.")
-        self.waiting.append(one)
+        self.waiting.append(pointwise)
 
     def _activate(self, function: Function, name: str) -> None:
         if function is tf.keras.activations.linear:
@@ -307,7 +327,7 @@ class _Folder:
         if function is tf.keras.activations.softmax:
             self._end(name)
             return
-        if not self.stages:
+        if not self.folded:
             raise ValueError(f"'{name}' comes before the first layer with weights.")
         _check_sign(function, name)
         self._resolve(function)
@@ -320,37 +340,36 @@ class _Folder:
 
     def _resolve(self, sign: Function) -> None:
         """A sign: what waits becomes thresholds, and the direction of each pool."""
-        stage = self.stages[-1]
-        filters = stage.filters
-        points = [one for one in self.waiting if isinstance(one, _Pointwise)]
+        layer = self.folded[-1]
+        points = [waiting for waiting in self.waiting if isinstance(waiting, _Pointwise)]
 
         def through(values: tf.Tensor) -> tf.Tensor:
-            for one in points:
-                values = one.call(values)
+            for point in points:
+                values = point.call(values)
             return values
 
-        falling = np.zeros(filters, bool)
+        falling = np.zeros(layer.filters, bool)
         pools = []
-        for one in reversed(self.waiting):
-            if isinstance(one, _Pooling):
-                pools.append(Pool(one.window, ~falling))
-            elif one.falling is not None:
-                falling ^= one.falling
-        highest = HIGHEST_PIXEL if len(self.stages) == 1 and not self.is_binary else 1
-        answer, reach = _answer(through, sign), stage.reach(highest)
-        if stage.sign is None or self.waiting:
+        for waiting in reversed(self.waiting):
+            if isinstance(waiting, _Pooling):
+                pools.append(Pool(waiting.window, ~falling))
+            elif waiting.falling is not None:
+                falling ^= waiting.falling
+        highest = HIGHEST_CODE if len(self.folded) == 1 and not self.is_binary else 1
+        answer, reach = _answer(through, sign), layer.reach(highest)
+        if layer.sign is None or self.waiting:
             self._check_given()
-        if stage.sign is None:
-            stage = replace(stage, sign=_search(answer, filters, reach))
+        if layer.sign is None:
+            layer = replace(layer, sign=_search(answer, layer.filters, reach))
         elif points:
-            stage = _turned(stage, stage.sign, answer, reach)
-        self.stages[-1] = replace(stage, pools=(*stage.pools, *pools[::-1]))
+            layer = _turned(layer, layer.sign, answer, reach)
+        self.folded[-1] = replace(layer, pools=(*layer.pools, *pools[::-1]))
         self.waiting = []
 
     def _check_given(self, name: str = "") -> None:
-        """That no output was taken of the last stage, which now becomes something else."""
+        """That no output was taken of the last layer, which now becomes something else."""
         for other, output in self.outputs.items():
-            if output.stage == len(self.stages) - 1:
+            if output.layer == len(self.folded) - 1:
                 also = f" and '{name}'" if name else ""
                 raise ValueError(
                     f"The output '{other}'{also}: of a layer with weights, and the batch norm, sign and pool "
@@ -359,22 +378,21 @@ class _Folder:
 
     def _give(self, name: str) -> None:
         """What the chain holds now is an output."""
-        if not self.stages:
+        if not self.folded:
             raise ValueError(f"The output '{name}' is the input itself.")
         self._check_given(name)
-        stage = self.stages[-1]
-        if self.waiting or stage.sign is None:
-            pooling = next((one for one in self.waiting if isinstance(one, _Pooling)), None)
-            if pooling is not None or stage.sign is not None:
+        layer = self.folded[-1]
+        if self.waiting or layer.sign is None:
+            pooling = next((waiting for waiting in self.waiting if isinstance(waiting, _Pooling)), None)
+            if pooling is not None or layer.sign is not None:
                 last = pooling.name if pooling is not None else self.waiting[-1].name
                 raise ValueError(
                     f"The output '{name}' is numbers behind '{last}': only bits are pooled, and numbers come "
                     "straight from a QuantConv2D or QuantDense and its batch norm. Put a sign behind it."
                 )
-            steps = [one.step for one in self.waiting if isinstance(one, _Pointwise)]
-            self.stages[-1] = replace(stage, steps=tuple(step for step in steps if step is not None))
-        shape = (int(np.prod(self.current)),) if self.flat else self.current
-        self.outputs[name] = Output(len(self.stages) - 1, shape)
+            steps = [waiting.step for waiting in self.waiting if isinstance(waiting, _Pointwise)]
+            self.folded[-1] = replace(layer, steps=tuple(step for step in steps if step is not None))
+        self.outputs[name] = Output(len(self.folded) - 1, self.shape)
 
 
 def _chain(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, tf.Tensor]]:
@@ -430,7 +448,7 @@ def _is_exactly(layer: tf.keras.layers.Layer, *kinds: type) -> bool:
     return type(layer) in kinds
 
 
-def _convolution(layer: tf.keras.layers.Layer, shape: Shape) -> Stage:
+def _convolution(layer: tf.keras.layers.Layer, shape: Shape) -> IntegerLayer:
     if layer.data_format != "channels_last" or layer.dilation_rate != (1, 1) or layer.groups != 1:
         raise ValueError(
             f"'{layer.name}' has dilation_rate {layer.dilation_rate}, groups {layer.groups} and data_format "
@@ -440,10 +458,37 @@ def _convolution(layer: tf.keras.layers.Layer, shape: Shape) -> Stage:
     padding = getattr(layer, "pad_values", 0.0)
     if not float(padding).is_integer():
         raise ValueError(f"'{layer.name}' pads with {padding}: set pad_values to a whole number.")
-    return Stage(weights, window=_window(layer, layer.kernel_size, shape), padding=int(padding))
+    height, width, channels = shape
+    window = _window(layer, layer.kernel_size, shape)
+    return IntegerLayer(weights, (height, width, channels), window, int(padding))
 
 
-def _window(layer: tf.keras.layers.Layer, size: Sequence[int], shape: Shape) -> Window:
+def _dense(layer: tf.keras.layers.Layer, shape: Shape) -> IntegerLayer:
+    if math.prod(shape) != shape[-1]:
+        raise ValueError(f"'{layer.name}' is dense on an input of {shape}: put a Flatten before it.")
+    return IntegerLayer(signs(layer)[None, None], (1, 1, shape[-1]))
+
+
+def _lengthwise(layer: IntegerLayer) -> IntegerLayer:
+    """A layer on a column of pixels as one on a row, which has the same order and runs along the lanes."""
+    windows = [layer.window, *(pool.window for pool in layer.pools)]
+    if layer.input_shape[1] != 1 or any(window.size[1] != 1 for window in windows):
+        return layer
+    height, width, channels = layer.input_shape
+    return replace(
+        layer,
+        weights=layer.weights.transpose(1, 0, 2, 3),
+        input_shape=(width, height, channels),
+        window=_transposed(layer.window),
+        pools=tuple(Pool(_transposed(pool.window), pool.is_or) for pool in layer.pools),
+    )
+
+
+def _transposed(window: SlidingWindow) -> SlidingWindow:
+    return SlidingWindow(window.size[::-1], window.stride[::-1], window.margins[::-1])
+
+
+def _window(layer: tf.keras.layers.Layer, size: Sequence[int], shape: Shape) -> SlidingWindow:
     strides = (layer.strides[0], layer.strides[1])
     margins = []
     for extent, length, step in zip(shape[:2], size, strides, strict=True):
@@ -454,13 +499,13 @@ def _window(layer: tf.keras.layers.Layer, size: Sequence[int], shape: Shape) -> 
         else:
             missing = max((-(-extent // step) - 1) * step + length - extent, 0)
             margins.append((missing // 2, missing - missing // 2))
-    return Window((size[0], size[1]), strides, (margins[0], margins[1]))
+    return SlidingWindow((size[0], size[1]), strides, (margins[0], margins[1]))
 
 
-def _pool_window(layer: tf.keras.layers.Layer, shape: Shape) -> Window:
+def _pool_window(layer: tf.keras.layers.Layer, shape: Shape) -> SlidingWindow:
     if isinstance(layer, PaddedMaxPool2D):
-        below, right = (size % 2 for size in shape[:2])
-        return Window((3, 3), (2, 2), ((1, below), (1, right)))
+        down, across = layer.margin
+        return SlidingWindow(layer.window, layer.strides, ((down, down), (across, across)))
     if layer.data_format != "channels_last":
         raise ValueError(f"'{layer.name}' has data_format '{layer.data_format}': only 'channels_last' folds.")
     return _window(layer, layer.pool_size, shape)
@@ -479,7 +524,7 @@ def _norm(layer: tf.keras.layers.Layer) -> _Pointwise:
 
 def _norm_function(layer: tf.keras.layers.Layer) -> Function:
     _check_finite(layer.name, layer.get_weights())
-    shape = (1, 1, 1, -1) if layer.input_spec.ndim == 4 else (1, -1)
+    shape = (*[1] * (layer.input_spec.ndim - 1), -1)
     return lambda values: layer(tf.reshape(values, shape), training=False)
 
 
@@ -525,9 +570,9 @@ def _search(at: _Answer, filters: int, reach: int) -> Sign:
     return Sign(thresholds.astype(np.int32), rising)
 
 
-def _turned(stage: Stage, sign: Sign, at: _Answer, reach: int) -> Stage:
-    """A stage whose bits go through a function: kept, turned round, or made constant."""
-    ones = np.ones(stage.filters, np.int64)
+def _turned(layer: IntegerLayer, sign: Sign, at: _Answer, reach: int) -> IntegerLayer:
+    """A layer whose bits go through a function: kept, turned round, or made constant."""
+    ones = np.ones(layer.filters, np.int64)
     unset, is_set = at(-ones), at(ones)
     is_constant, is_turned = unset == is_set, unset & ~is_set
     thresholds, rising = sign.thresholds, sign.rising
@@ -535,5 +580,5 @@ def _turned(stage: Stage, sign: Sign, at: _Answer, reach: int) -> Stage:
     thresholds = np.where(is_turned, thresholds + np.where(rising, -1, 1), thresholds)
     rising = rising ^ is_turned
     thresholds = np.where(is_constant, np.where(is_set, -reach, reach + 1), thresholds)
-    pools = tuple(replace(pool, is_or=pool.is_or ^ is_turned) for pool in stage.pools)
-    return replace(stage, sign=Sign(thresholds.astype(np.int32), rising | is_constant), pools=pools)
+    pools = tuple(replace(pool, is_or=pool.is_or ^ is_turned) for pool in layer.pools)
+    return replace(layer, sign=Sign(thresholds.astype(np.int32), rising | is_constant), pools=pools)

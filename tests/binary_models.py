@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from ddnn_tf.network import build
 from ddnn_tf.sections import Section, cut
-from ddnn_tf.topology import Devices, Topology
+from ddnn_tf.specs import Coding
+from ddnn_tf.topology import Cloud, Devices, Topology
 
 layers = tf.keras.layers
 BINARY: dict[str, Any] = {"kernel_quantizer": "ste_sign", "use_bias": False}
@@ -33,9 +34,35 @@ def shuffle_norms(model: tf.keras.Model, seed: int = 0) -> None:
             layer.set_weights([*weights, sums.mean(axis=0), sums.var(axis=0) + 0.3])
 
 
-def device(seed: int = 0, **options: object) -> Section:
-    fields = {"count": 1, "image_shape": (10, 9, 3), "filters": 12, **options}
-    topology = Topology(devices=Devices(**fields))
+# Devices of every kind of input and of blocks: input, filters, units.
+DEVICES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
+    "image": ((10, 9, 3), (12,), ()),
+    "image and units": ((7, 5, 1), (3,), (9,)),
+    "units on an image": ((6, 5, 2), (), (19, 8)),
+    "series": ((33, 3), (5,), ()),
+    "long series": ((150, 1), (4, 17), ()),
+    "series of one step": ((1, 4), (6,), ()),
+    "series and units": ((12, 2), (4,), (7, 33)),
+    "units on a series": ((12, 2), (), (7,)),
+    "vector": ((76,), (), (32,)),
+    "vector of one": ((1,), (), (5, 3)),
+}
+
+
+def device(
+    seed: int = 0,
+    *,
+    input: tuple[int, ...] = (10, 9, 3),
+    filters: tuple[int, ...] = (12,),
+    units: tuple[int, ...] = (),
+    coding: Coding | None = None,
+    has_exit: bool = True,
+) -> Section:
+    """The section of a binary device with shuffled batch norms."""
+    devices = Devices(count=1, input=input, filters=filters, units=units)
+    codings = {} if coding is None else {"device_0": coding}
+    local = None if has_exit else ()
+    topology = Topology(devices=devices, local=local, cloud=Cloud(), codings=codings)
     section = cut(build(topology), topology)["device_0"]
     shuffle_norms(section.model, seed)
     return section
@@ -135,6 +162,24 @@ ORDERS: dict[str, Callable[[], list[tf.keras.layers.Layer]]] = {
         lq.layers.QuantDense(7, **HIDDEN),
     ],
     "numbers as an image": lambda: [lq.layers.QuantConv2D(3, 5, strides=3, **BINARY)],
+    "reshaped between blocks": lambda: [
+        lq.layers.QuantConv2D(6, 3, strides=2, **BINARY),
+        layers.BatchNormalization(),
+        lq.quantizers.SteSign(),
+        layers.Reshape((-1,)),
+        lq.layers.QuantDense(48, **HIDDEN),
+        layers.Reshape((4, 3, 4)),
+        lq.layers.QuantConv2D(7, 2, **HIDDEN),
+        layers.BatchNormalization(),
+        layers.Reshape((2, 3, 7)),
+        lq.quantizers.SteSign(),
+    ],
+    "reshaped input": lambda: [
+        layers.Reshape((10, 22, 1)),
+        lq.layers.QuantConv2D(5, 3, **BINARY),
+        layers.BatchNormalization(),
+        lq.quantizers.SteSign(),
+    ],
     "flattened at the end": lambda: [
         lq.layers.QuantConv2D(3, 5, strides=3, **BINARY),
         layers.BatchNormalization(),

@@ -6,13 +6,24 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from binary_models import BINARY, ORDERS, binary_net, chain_of, device, layers, ordered, pixels
+from binary_models import (
+    BINARY,
+    DEVICES,
+    HIDDEN,
+    ORDERS,
+    binary_net,
+    chain_of,
+    device,
+    layers,
+    ordered,
+    pixels,
+)
 
 from ddnn_tf.blocks import convp
 from ddnn_tf.folding import fold, fold_sign
 from ddnn_tf.network import build
 from ddnn_tf.sections import cut
-from ddnn_tf.topology import Topology
+from ddnn_tf.topology import Devices, Topology
 
 
 def agrees(model: tf.keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -35,10 +46,48 @@ def agrees(model: tf.keras.Model, inputs: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_device_gives_the_bits_and_vectors_of_keras(blocks: int, channels: int) -> None:
-    section = device(blocks=blocks, image_shape=(10, 9, channels))
+    section = device(input=(10, 9, channels), filters=(12,) * blocks)
     found = agrees(section.model, pixels(10, 9, channels, samples=500))
     assert 0.2 < found["features"].mean() < 0.8
     assert found["class_vector"].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", DEVICES)
+def test_devices_of_every_kind_give_the_bits_and_vectors_of_keras(kind: str) -> None:
+    shape, filters, units = DEVICES[kind]
+    section = device(input=shape, filters=filters, units=units)
+    found = agrees(section.model, pixels(*shape, samples=300))
+    assert found["features"].shape[1:] == section.node.output.shape
+    assert len(np.unique(found["features"])) == 2
+
+
+def test_a_series_becomes_a_row_along_which_the_lanes_run() -> None:
+    network = fold(device(input=(33, 3), filters=(5, 4)).model)
+    assert [layer.input_shape for layer in network.layers] == [(1, 33, 3), (1, 17, 5), (1, 1, 36)]
+    assert [layer.window.size for layer in network.layers] == [(1, 3), (1, 3), (1, 1)]
+
+
+def test_a_device_without_an_exit_gives_its_features_only() -> None:
+    found = agrees(device(has_exit=False).model, pixels(10, 9, 3))
+    assert list(found) == ["features"]
+
+
+def test_the_reshape_of_binary_alexnet_folds() -> None:
+    """Features in the order height, width, channel go through dense layers and a last reshape."""
+    agrees(
+        chain_of(
+            first(strides=2),
+            layers.MaxPooling2D(2),
+            layers.BatchNormalization(),
+            layers.Reshape((4,)),
+            lq.layers.QuantDense(9, **HIDDEN),
+            layers.BatchNormalization(),
+            layers.Reshape((1, 1, 9)),
+            lq.layers.QuantConv2D(5, 1, **HIDDEN),
+            layers.Reshape((5,)),
+        ),
+        pixels(8, 8, 3),
+    )
 
 
 def test_ties_fall_as_in_keras() -> None:
@@ -58,7 +107,7 @@ def test_ties_fall_as_in_keras() -> None:
 
 def test_a_constant_filter_has_its_threshold_out_of_reach() -> None:
     network = fold(device().model)
-    sign = network.stages[0].sign
+    sign = network.layers[0].sign
     assert sign is not None
     assert sign.thresholds[:3].tolist() == [-6885, 6886, -6885]
     assert sign.rising[:3].all()
@@ -96,7 +145,7 @@ def test_a_softmax_at_the_end_is_left_off_with_a_warning() -> None:
     )
     with pytest.warns(UserWarning, match="'last, activation' is left off"):
         network = fold(model)
-    assert network.run(pixels(1, 1, 40))["output"].dtype == np.int32
+    assert network.run(pixels(40))["output"].dtype == np.int32
 
 
 def first(**options: Any) -> tf.keras.layers.Layer:
@@ -115,6 +164,11 @@ REFUSED = {
     "depthwise": (lambda: chain_of(lq.layers.QuantDepthwiseConv2D(3, name="deep")), "'deep' is a Quant"),
     "pooled numbers": (lambda: chain_of(first(), layers.MaxPooling2D(2, name="pool")), "behind 'pool'"),
     "dense on an image": (lambda: chain_of(lq.layers.QuantDense(4, name="wide", **BINARY)), "Flatten before"),
+    "pooled behind a reshape": (
+        lambda: chain_of(first(), layers.Reshape((12, 3, 4)), layers.MaxPooling2D(2, name="pool")),
+        "'pool' pools no feature map",
+    ),
+    "another order": (lambda: chain_of(first(), layers.Permute((2, 1, 3), name="turn")), "'turn' is a Perm"),
     "normalized pixels": (lambda: chain_of(layers.BatchNormalization(name="norm"), first()), "'norm' norm"),
     "fractional padding": (lambda: chain_of(first(padding="same", pad_values=0.5)), "pads with 0.5"),
     "after softmax": (lambda: chain_of(first(activation="softmax"), layers.Flatten(name="flat")), "'flat'"),
@@ -199,7 +253,7 @@ def test_a_model_whose_layers_are_called_elsewhere_too_folds() -> None:
 
 
 def test_a_float_device_is_refused_and_statistics_must_be_finite() -> None:
-    floats = Topology.devices_cloud(devices=1, precision="float")
+    floats = Topology(devices=Devices(count=1, input=(32, 32, 3), filters=(4,), precision="float"))
     with pytest.raises(ValueError, match=r"device_0_convp_0_conv.* only binary"):
         fold(cut(build(floats), floats)["device_0"].model)
     pixel = layers.Input((8, 8, 3))

@@ -2,10 +2,12 @@
 
 Any chain of binary Keras or Larq layers (`folding.fold` lists them), not only a device's section:
 
-    >>> exported = convert(model)
-    >>> exported.predict(images)            # runs the very C that is saved
-    >>> exported.save("firmware/network")   # network.h, network.c and network.json
-    >>> load("firmware/network").predict(images)
+    >>> exported = export_c(model)  # doctest: +SKIP
+    >>> exported.predict(images)  # doctest: +SKIP
+    >>> exported.save("firmware/network")  # doctest: +SKIP
+    >>> load("firmware/network").predict(images)  # doctest: +SKIP
+
+`predict` runs the very C that `save` writes: network.h, network.c and network.json.
 
 `load` and what it returns need a C compiler, and neither TensorFlow nor Larq.
 """
@@ -21,16 +23,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import ConfigDict, Field, PositiveInt, ValidationError
 
-from ddnn_tf.documents import atomic_write
-from ddnn_tf.export.c.host import Library
+from ddnn_tf.documents import Strict, atomic_write, one_sentence
+from ddnn_tf.export.c.host import Library, as_keras
 from ddnn_tf.export.c.source import Member, Source, write
+from ddnn_tf.specs import Coding
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["CModel", "convert", "load", "load_model", "read_source", "source_files"]
+__all__ = ["CModel", "export_c", "load", "load_model", "read_source", "source_files"]
 
 
 class CModel:
@@ -48,18 +51,33 @@ class CModel:
         """Runs the C, compiled for this machine, and gives what the Keras model gives (see `folding`).
 
         Args:
-            inputs: `(samples, height, width, channels)`, or `(samples, features)` as the model takes them:
-                whole numbers 0..255; if the model binarizes its input, any numbers.
+            inputs: `(samples, ...)` as the model takes them: whole numbers 0..255; if the model binarizes
+                its input, any numbers.
 
         Returns:
             `(samples, ...)` float32, bits as -1 and +1; a dictionary if the model's outputs have names.
 
         Raises:
             OSError: No C compiler.
-            ValueError: Inputs of another shape, or that are no pixels.
+            ValueError: Inputs of another shape, or that are no codes.
         """
-        found = {name: self._number(values) for name, values in self.library.run(self._given(inputs)).items()}
-        return found["output"] if set(found) == {"output"} else found
+        answers = as_keras(self.library.run(self._codes(inputs)), self.source.fraction_bits)
+        return answers["output"] if set(answers) == {"output"} else answers
+
+    def encode(self, readings: ArrayLike) -> NDArray[np.uint8]:
+        """Runs the C that makes codes of a sensor's readings: what `predict` takes.
+
+        Args:
+            readings: `(samples, ...)` numbers, of the shape of the model's input.
+
+        Returns:
+            `(samples, ...)` uint8.
+
+        Raises:
+            OSError: No C compiler.
+            ValueError: The model was exported without a coding, readings of another shape, or NaN.
+        """
+        return self.library.encode(readings)
 
     @property
     def library(self) -> Library:
@@ -76,48 +94,46 @@ class CModel:
             with atomic_write(place / name) as aside:
                 aside.write_bytes(content)
 
-    def _given(self, inputs: ArrayLike) -> NDArray[Any]:
+    def _codes(self, inputs: ArrayLike) -> NDArray[Any]:
         values = np.asarray(inputs)
-        shape = self.source.input_shape
-        if values.ndim == 2 and shape[:2] == (1, 1):
-            values = values[:, None, None, :]
         if self.source.is_binary:
             return values >= 0 if values.dtype != np.bool_ else values
-        if values.dtype != np.uint8:
-            pixels = values.astype(np.uint8)
-            if not np.array_equal(pixels, values):
-                raise ValueError(
-                    "Expected `inputs` to be whole numbers 0..255, but got others: pixels are not scaled "
-                    "before they go into the network."
-                )
-            values = pixels
-        return values
-
-    def _number(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        if values.dtype == np.bool_:
-            return np.where(values, 1, -1).astype(np.float32)
-        bits = self.source.fraction_bits
-        if bits is not None and values.dtype == np.int32:
-            return (values / 2.0**bits).astype(np.float32)
-        return values.astype(np.float32)
+        if values.dtype == np.uint8:
+            return values
+        codes = values.astype(np.uint8)
+        if not np.array_equal(codes, values):
+            raise ValueError(
+                "Expected `inputs` to be whole numbers 0..255, but got others: pixels are not scaled before "
+                "they go into the network, and readings become codes by `encode`."
+            )
+        return codes
 
 
-def convert(model: tf.keras.Model, *, name: str | None = None, fixed_point: bool = False) -> CModel:
+def export_c(
+    model: tf.keras.Model,
+    *,
+    name: str | None = None,
+    fixed_point: bool = False,
+    coding: Coding | None = None,
+) -> CModel:
     """Converts a binary Keras or Larq model.
 
     Args:
         model: A chain of layers that fold (see `folding.fold`).
         name: Prefix of everything public in the C, and of the files. None: the model's own name.
         fixed_point: Numbers as int32 with a power of two as the unit, for processors without floats.
+        coding: How physical readings become the codes that the model takes: adds a C function for it.
 
     Raises:
         ImportError: Jinja2 is not installed.
-        ValueError: A layer that does not fold, by name, or a name that is no C identifier.
+        ValueError: A layer that does not fold, by name, a name that is no C identifier, or a coding of
+            other channels.
     """
     from ddnn_tf.folding import fold  # here, because `load` does without TensorFlow
 
     chosen = re.sub(r"[^a-z0-9_]", "_", model.name.lower()) if name is None else name
-    return CModel(write(fold(model), chosen, title=f"model '{model.name}'", fixed_point=fixed_point))
+    title = f"model '{model.name}'"
+    return CModel(write(fold(model), chosen, title=title, fixed_point=fixed_point, coding=coding))
 
 
 def load(path: str | Path) -> CModel:
@@ -164,17 +180,18 @@ def load_model(path: str | Path) -> tf.keras.Model:
 
 def source_files(source: Source) -> dict[str, bytes]:
     """The files of a network in C, by name: the source, its header, and a description in JSON."""
-    described = {
-        "name": source.name,
-        "input_shape": source.input_shape,
-        "is_binary": source.is_binary,
-        "outputs": [asdict(member) for member in source.outputs],
-        "fraction_bits": source.fraction_bits,
-    }
+    description = _Description(
+        name=source.name,
+        input_shape=source.input_shape,
+        is_binary=source.is_binary,
+        outputs=tuple(_DescribedMember(**asdict(member)) for member in source.outputs),
+        fraction_bits=source.fraction_bits,
+        coding=source.coding,
+    )
     return {
         f"{source.name}.c": source.source.encode(),
         f"{source.name}.h": source.header.encode(),
-        f"{source.name}.json": (json.dumps(described, indent=2) + "\n").encode(),
+        f"{source.name}.json": (json.dumps(description.model_dump(mode="json"), indent=2) + "\n").encode(),
     }
 
 
@@ -186,20 +203,20 @@ def read_source(files: Mapping[str, bytes]) -> Source:
     """
     content = next((content for name, content in files.items() if name.endswith(".json")), b"")
     try:
-        described = _Described.model_validate_json(content)
+        description = _Description.model_validate_json(content)
         return Source(
-            name=described.name,
-            header=files[f"{described.name}.h"].decode(),
-            source=files[f"{described.name}.c"].decode(),
-            input_shape=described.input_shape,
-            is_binary=described.is_binary,
-            outputs=tuple(Member(one.name, one.kind, one.shape) for one in described.outputs),
-            fraction_bits=described.fraction_bits,
+            name=description.name,
+            header=files[f"{description.name}.h"].decode(),
+            source=files[f"{description.name}.c"].decode(),
+            input_shape=description.input_shape,
+            is_binary=description.is_binary,
+            outputs=tuple(Member(each.name, each.kind, each.shape) for each in description.outputs),
+            fraction_bits=description.fraction_bits,
+            coding=description.coding,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        raise ValueError(f"The exported network is damaged: its {where}: {first['msg']}.") from None
+        sentence = one_sentence(error, "description")
+        raise ValueError(f"The exported network is damaged: {sentence}") from None
     except (KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"The exported network is damaged: {type(error).__name__}: {error}.") from None
 
@@ -207,7 +224,9 @@ def read_source(files: Mapping[str, bytes]) -> Source:
 _Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class _DescribedMember(BaseModel):
+class _DescribedMember(Strict):
+    """An output in `<name>.json`."""
+
     model_config = ConfigDict(strict=True)
 
     name: _Identifier
@@ -215,13 +234,14 @@ class _DescribedMember(BaseModel):
     shape: tuple[PositiveInt, ...]
 
 
-class _Described(BaseModel):
+class _Description(Strict):
     """What `<name>.json` holds."""
 
     model_config = ConfigDict(strict=True)
 
     name: _Identifier
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    input_shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
     is_binary: bool
-    outputs: list[_DescribedMember]
+    outputs: tuple[_DescribedMember, ...]
     fraction_bits: Annotated[int, Field(ge=0, le=31)] | None
+    coding: Coding | None = None

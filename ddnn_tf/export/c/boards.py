@@ -1,6 +1,6 @@
 """What an exported network takes on microcontrollers: built, and run on emulated boards.
 
-The firmware's Makefile (`tflite/firmware`) builds with `arm-none-eabi-gcc` and runs in `qemu-system-arm`.
+The Makefile in `firmware` builds with `arm-none-eabi-gcc` and runs in `qemu-system-arm`.
 Instructions are counted by the emulator's clock: it lets each take a nanosecond, and the firmware reads
 the processor's SysTick timer before and after. A loop of 200,000 known instructions counts the same way.
 """
@@ -21,7 +21,7 @@ from ddnn_tf.export.c.host import read_outputs
 from ddnn_tf.export.c.source import Source
 from ddnn_tf.frames import pack_words
 
-__all__ = ["BOARDS", "SPEEDS", "Measurement", "measure", "measure_all", "missing_tools"]
+__all__ = ["BOARDS", "SPEEDS", "Measurement", "emulate", "emulate_all", "missing_tools"]
 
 BOARDS = {"microbit": "Cortex-M0", "mps2-an386": "Cortex-M4", "mps3-an547": "Cortex-M55"}
 """Processor of each board, by QEMU's name of the board."""
@@ -35,6 +35,7 @@ _TOOLS = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi and libnewlib-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
 }
+# A network of a second on a real board takes a few in the emulator.
 _SECONDS = 120
 
 
@@ -47,7 +48,7 @@ class Measurement:
         library_bytes: What it needs of the compiler's library besides: floats in software, memcpy.
         scratch_bytes: Its scratch structure.
         stack_bytes: Deepest stack of a call, measured.
-        ram_bytes: Scratch, stack and output structure; the image itself is not among them.
+        ram_bytes: Scratch, stack and output structure; the input itself is not among them.
         instructions: Of one call, the mean over the samples.
     """
 
@@ -64,14 +65,14 @@ def missing_tools() -> list[str]:
     return [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
 
 
-def measure(
+def emulate(
     source: Source, inputs: NDArray[Any], board: str, speed: str
 ) -> tuple[Measurement, dict[str, NDArray[Any]]]:
     """Runs a network on a board.
 
     Args:
         source: The network.
-        inputs: `(samples, height, width, channels)`: uint8 pixels, or bool if its input is bits.
+        inputs: `(samples, ...)`: uint8 codes, or bool if its input is bits.
         board: One of `BOARDS`.
         speed: One of `SPEEDS`.
 
@@ -100,12 +101,10 @@ def measure(
             "BUILD": place,
             "TIMEOUT": _SECONDS,
         }
-        command = ["make", "--no-print-directory", "-s", "-f", str(_FIRMWARE / "Makefile"), "run"]
+        command = ["make", "--no-print-directory", "-s", "-C", str(_FIRMWARE), "run"]
         command += [f"{key}={value}" for key, value in settings.items()]
         try:
-            done = subprocess.run(
-                command, cwd=place, capture_output=True, text=True, timeout=2 * _SECONDS, check=False
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=2 * _SECONDS, check=False)
         except subprocess.TimeoutExpired:
             raise ValueError(f"'{source.name}' does not end on {board} ({speed}).") from None
         printed = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
@@ -114,33 +113,33 @@ def measure(
             reason = next((line for line in lines if "overflowed" in line or "error" in line), lines[-1])
             raise ValueError(f"'{source.name}' does not run on {board} ({speed}): {reason.strip()}")
         content = (place / f"{board}-{speed}" / "outputs.bin").read_bytes()
-    found = {key: int(value) for key, value in printed.items()}
+    numbers = {key: int(value) for key, value in printed.items()}
     # Behind the output structure a device's frames may follow.
-    rows = np.frombuffer(content, np.uint8).reshape(len(inputs), -1)[:, : found["output"]]
+    rows = np.frombuffer(content, np.uint8).reshape(len(inputs), -1)[:, : numbers["output"]]
     words = np.ascontiguousarray(rows).view(np.uint32)
     measured = Measurement(
-        flash_bytes=found["flash"],
-        library_bytes=found["library"],
-        scratch_bytes=found["scratch"],
-        stack_bytes=found["stack"],
-        ram_bytes=found["scratch"] + found["stack"] + found["output"],
-        instructions=found["instructions"],
+        flash_bytes=numbers["flash"],
+        library_bytes=numbers["library"],
+        scratch_bytes=numbers["scratch"],
+        stack_bytes=numbers["stack"],
+        ram_bytes=numbers["scratch"] + numbers["stack"] + numbers["output"],
+        instructions=numbers["instructions"],
     )
     return measured, read_outputs(source.outputs, words)
 
 
-def measure_all(source: Source, inputs: NDArray[Any]) -> dict[str, dict[str, Any]]:
+def emulate_all(source: Source, inputs: NDArray[Any]) -> dict[str, dict[str, Any]]:
     """The small and the fast build on every board, as plain data: the small one's numbers, and `fast`.
 
     A board that the network does not fit has an `error`. Without compiler or emulator there are none.
     """
     if missing_tools():
         return {}
-    found: dict[str, dict[str, Any]] = {}
+    usage: dict[str, dict[str, Any]] = {}
     for board in BOARDS:
         try:
-            found[board] = asdict(measure(source, inputs, board, "small")[0])
-            found[board]["fast"] = asdict(measure(source, inputs, board, "fast")[0])
+            usage[board] = asdict(emulate(source, inputs, board, "small")[0])
+            usage[board]["fast"] = asdict(emulate(source, inputs, board, "fast")[0])
         except ValueError as error:
-            found[board] = {"error": str(error)}
-    return found
+            usage[board] = {"error": str(error)}
+    return usage

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ddnn_tf.export.c.source import Member, Source
 from ddnn_tf.frames import pack_words
+from ddnn_tf.integers import check_inputs
 
-__all__ = ["Library", "compiler", "read_outputs", "write_outputs"]
+__all__ = ["Library", "as_keras", "compiler", "read_outputs", "write_outputs"]
 
 _FLAGS = ("-std=c99", "-ffp-contract=off", "-shared", "-fPIC")
 _FAST = ("-O3", "-march=native", "-DDDNN_FAST")
@@ -30,6 +31,7 @@ _LOOP = """\
 #include "{name}.h"
 #include <stddef.h>
 
+size_t input_bytes(void) {{ return {upper}_INPUT_BYTES; }}
 size_t scratch_bytes(void) {{ return sizeof({name}_scratch); }}
 size_t output_bytes(void) {{ return sizeof({name}_output); }}
 
@@ -38,6 +40,13 @@ void run_many(const void *inputs, size_t count, size_t input_bytes, {name}_scrat
 {{
     for (size_t i = 0; i < count; i++)
         {name}_run((const void *)((const char *)inputs + i * input_bytes), scratch, outputs + i);
+}}
+"""
+_ENCODE_LOOP = """
+void encode_many(const float *readings, size_t count, size_t values, uint8_t *codes)
+{{
+    for (size_t i = 0; i < count; i++)
+        {name}_encode(readings + i * values, codes + i * values);
 }}
 """
 
@@ -51,20 +60,30 @@ class Library:
 
     Raises:
         OSError: No C compiler, or it refuses the code.
-        ValueError: The code gives another size of output than it is described to.
+        ValueError: The code takes another size of input, or gives another one of output, than it is
+            described to.
     """
 
     def __init__(self, source: Source, *, fast: bool = True) -> None:
         self.source = source
         with tempfile.TemporaryDirectory() as place:
             self._library = _compiled(source, Path(place), fast)
-        self._library.scratch_bytes.restype = self._library.output_bytes.restype = ctypes.c_size_t
+        for name in ("input_bytes", "scratch_bytes", "output_bytes"):
+            getattr(self._library, name).restype = ctypes.c_size_t
+        size = math.prod(source.input_shape)
+        described, taken = 4 * -(-size // 32) if source.is_binary else size, self._library.input_bytes()
+        if taken != described:
+            raise ValueError(f"'{source.name}' takes {taken} bytes, but is described as taking {described}.")
         described, given = 4 * sum(member.words for member in source.outputs), self._library.output_bytes()
         if given != described:
             raise ValueError(f"'{source.name}' gives {given} bytes, but is described as giving {described}.")
         self._library.run_many.argtypes = [
             ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p,
         ]  # fmt: skip
+        if source.coding is not None:
+            self._library.encode_many.argtypes = [
+                ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p,
+            ]  # fmt: skip
         self._own = threading.local()  # each thread's scratch
         self.scratch_bytes: int = self._library.scratch_bytes()
         """Bytes of its scratch structure."""
@@ -73,7 +92,7 @@ class Library:
         """Runs it; other threads may run it at the same time.
 
         Args:
-            inputs: `(samples, height, width, channels)`: uint8 pixels, or bool if the input is bits.
+            inputs: `(samples, *input_shape)`: uint8 codes, or bool if the input is bits.
 
         Returns:
             By output `(samples, ...)`: bool bits, float32, or int32 (also in fixed point).
@@ -82,18 +101,34 @@ class Library:
             ValueError: Inputs of another shape or type.
         """
         source = self.source
-        dtype = np.dtype(np.bool_ if source.is_binary else np.uint8)
-        if inputs.shape[1:] != source.input_shape or inputs.dtype != dtype:
-            raise ValueError(
-                f"Expected inputs (samples, {', '.join(map(str, source.input_shape))}) {dtype}, but got "
-                f"{inputs.shape} {inputs.dtype}."
-            )
+        check_inputs(inputs, source.input_shape, source.is_binary)
         given = np.ascontiguousarray(inputs).reshape(len(inputs), math.prod(source.input_shape))
         if source.is_binary:
             given = pack_words(given)
         outputs = self.empty(len(given))
         self.invoke(given, outputs)
         return read_outputs(source.outputs, outputs)
+
+    def encode(self, readings: ArrayLike) -> NDArray[np.uint8]:
+        """Codes `(samples, *input_shape)` uint8 of a sensor's readings, as `Coding.encode` gives them.
+
+        Args:
+            readings: `(samples, *input_shape)` numbers.
+
+        Raises:
+            ValueError: The network was exported without a coding, readings of another shape, or NaN.
+        """
+        source = self.source
+        if source.coding is None:
+            raise ValueError(f"'{source.name}' was exported without a coding: its input is codes.")
+        values = np.ascontiguousarray(readings, np.float32)
+        if values.shape[1:] != source.input_shape or np.isnan(values).any():
+            wanted = ", ".join(map(str, source.input_shape))
+            raise ValueError(f"Expected readings (samples, {wanted}) without NaN, but got {values.shape}.")
+        codes = np.empty(values.shape, np.uint8)
+        size = math.prod(source.input_shape)
+        self._library.encode_many(values.ctypes.data, len(values), size, codes.ctypes.data)
+        return codes
 
     def empty(self, samples: int) -> NDArray[np.uint32]:
         """Room for the output structures of some samples, `(samples, words)` uint32."""
@@ -103,7 +138,7 @@ class Library:
         """Only the C: no checks, and nothing packed or unpacked.
 
         Args:
-            given: `(samples, ...)` contiguous: uint8 pixels, or uint32 words of bits (`pack_words`).
+            given: `(samples, ...)` contiguous: uint8 codes, or uint32 words of bits (`pack_words`).
             outputs: `empty(samples)`; `read_outputs` makes arrays of it.
         """
         if not hasattr(self._own, "scratch"):
@@ -132,6 +167,27 @@ def read_outputs(members: tuple[Member, ...], words: NDArray[np.uint32]) -> dict
             values = part.view(np.float32 if member.kind == "float32" else np.int32)
         found[member.name] = values.reshape(len(words), *member.shape)
     return found
+
+
+def as_keras(
+    answers: Mapping[str, NDArray[Any]], fraction_bits: int | None
+) -> dict[str, NDArray[np.float32]]:
+    """What `Library.run` gives as Keras gives it: float32, bits as -1 and +1.
+
+    Args:
+        answers: `(samples, ...)` by output: bool, float32 or int32.
+        fraction_bits: Of fixed-point numbers; None: int32 are plain integers.
+    """
+    unit = 2.0 ** (fraction_bits or 0)
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for name, values in answers.items():
+        if values.dtype == np.bool_:
+            arrays[name] = np.where(values, 1, -1).astype(np.float32)
+        elif values.dtype == np.int32:
+            arrays[name] = (values / unit).astype(np.float32)
+        else:
+            arrays[name] = values.astype(np.float32, copy=False)
+    return arrays
 
 
 def write_outputs(members: tuple[Member, ...], found: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32]:
@@ -164,7 +220,10 @@ def compiler() -> str:
 def _compiled(source: Source, place: Path, fast: bool) -> ctypes.CDLL:
     (place / f"{source.name}.h").write_text(source.header, encoding="utf-8")
     (place / f"{source.name}.c").write_text(source.source, encoding="utf-8")
-    (place / _LOOP_FILE).write_text(_LOOP.format(name=source.name), encoding="utf-8")
+    loops = _LOOP if source.coding is None else _LOOP + _ENCODE_LOOP
+    (place / _LOOP_FILE).write_text(
+        loops.format(name=source.name, upper=source.name.upper()), encoding="utf-8"
+    )
     library = place / "network.so"
     errors = ""
     # A compiler that does not know this processor still makes good code for its family.

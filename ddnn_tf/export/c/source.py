@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ddnn_tf
-from ddnn_tf.frames import CLASS_VECTOR, FIXED_POINT, pack_words
-from ddnn_tf.integers import HIGHEST_PIXEL, IntegerNetwork, Pool, Shape, Stage, Window
+from ddnn_tf.frames import CLASS_VECTOR, FEATURES, FIXED_POINT, OVERHEAD, pack_words
+from ddnn_tf.integers import ImageShape, IntegerLayer, IntegerNetwork, Pool, SlidingWindow
+from ddnn_tf.specs import HIGHEST_CODE, Coding, Shape
 
 __all__ = ["Member", "Source", "is_identifier", "write"]
 
@@ -77,9 +78,10 @@ class Source:
         name: Prefix of everything public, and name of the files.
         header: Content of `<name>.h`.
         source: Content of `<name>.c`.
-        input_shape: `(height, width, channels)`.
+        input_shape: `(height, width, channels)`, `(steps, channels)` or `(features,)`.
         is_binary: The input is bits.
         outputs: What it gives.
+        coding: How the C makes codes of physical readings; None: it does not.
         fraction_bits: Numbers are integers, of which these many bits stand behind the point; None: they
             are float32 or plain int32.
     """
@@ -91,22 +93,32 @@ class Source:
     is_binary: bool
     outputs: tuple[Member, ...]
     fraction_bits: int | None = None
+    coding: Coding | None = None
 
 
-def write(network: IntegerNetwork, name: str, *, title: str = "", fixed_point: bool = False) -> Source:
+def write(
+    network: IntegerNetwork,
+    name: str,
+    *,
+    title: str = "",
+    fixed_point: bool = False,
+    coding: Coding | None = None,
+) -> Source:
     """Writes a network as C.
 
     Args:
-        network: The network. With the outputs `features`, of bits, and `class_vector`, of numbers, it gets
-            the functions that frame a device's messages.
+        network: The network. For outputs named `features`, of bits, and `class_vector`, of numbers, it gets
+            functions that frame a device's messages.
         name: Prefix of everything public: a C identifier in lower case.
         title: What it is, for a comment.
         fixed_point: Numbers as int32 with a power of two as the unit, for processors without floats. The unit
             is the smallest that lets no number overflow; the error of a number is at most half of it for
             each input of its sum, and half of it for the offset.
+        coding: By which scale and offset the device's readings become codes: adds a function that does it.
 
     Raises:
-        ValueError: A name that is no identifier, or a layer that is too large for the C.
+        ValueError: A name that is no identifier, a layer that is too large for the C, or a coding of
+            another number of channels than the input has.
     """
     if not is_identifier(name):
         raise ValueError(f"Expected `name` to be a C identifier in lower case, but got {name!r}.")
@@ -118,6 +130,7 @@ def write(network: IntegerNetwork, name: str, *, title: str = "", fixed_point: b
         "title": re.sub(r"[^A-Za-z0-9_ .'-]", "_", title) or "a binary network",
         "version": ddnn_tf.__version__,
         "network": network,
+        "coding": None if coding is None else _coding(network, coding),
     }
     environment = _environment()
     return Source(
@@ -128,6 +141,7 @@ def write(network: IntegerNetwork, name: str, *, title: str = "", fixed_point: b
         is_binary=network.is_binary,
         outputs=tuple(writer.members),
         fraction_bits=writer.fraction_bits,
+        coding=coding,
     )
 
 
@@ -151,7 +165,7 @@ def _environment() -> Any:
 
 
 @dataclass
-class _Layer:
+class _Function:
     """What the template needs to know of one function `run_<number>`."""
 
     number: int
@@ -173,13 +187,13 @@ class _Layer:
 
 
 class _Writer:
-    """Gathers, stage by stage, what the templates ask for."""
+    """Gathers, layer by layer, what the templates ask for."""
 
     def __init__(self, network: IntegerNetwork, name: str, fixed_point: bool) -> None:
         self.network, self.name = network, name
-        self.layers: list[_Layer] = []
-        self.fraction_bits = _fraction_bits(network.stages) if fixed_point else None
-        self.members = [self._member(each, at.stage, at.shape) for each, at in network.outputs.items()]
+        self.functions: list[_Function] = []
+        self.fraction_bits = _fraction_bits(network.layers) if fixed_point else None
+        self.members = [self._member(each, at.layer, at.shape) for each, at in network.outputs.items()]
         self.threshold = "int16_t"
         self.codes = [0, 0]  # plain, fast
         self.merged: list[tuple[int, int]] = []  # groups and columns of each layer
@@ -190,47 +204,36 @@ class _Writer:
 
     def context(self) -> dict[str, Any]:
         """Everything, for both templates."""
-        given, shape = "input", self.network.input_shape
-        for number, stage in enumerate(self.network.stages):
-            given = self._stage(number, stage, shape, given)
-            shape = stage.gives(shape)
-        outputs = {member.name: member for member in self.members}
-        frames = (
-            set(outputs) == {"features", "class_vector"}
-            and outputs["features"].kind == "bits"
-            and outputs["class_vector"].kind != "bits"
-        )
+        given = "input"
+        for number, layer in enumerate(self.network.layers):
+            given = self._layer(number, layer, given)
         kinds = self.kinds
         has_rows = bool(kinds & {"pixels", "bits", "skipping", "codes"})
         shape = self.network.input_shape
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         plain, fast = self._scratch()
         return {
-            "input_shape": f"{shape[0]} x {shape[1]} x {shape[2]}",
+            "input_shape": " x ".join(map(str, shape)),
+            "axes": _AXES[len(shape)],
             "input_bytes": -(-count // 32) * 4 if self.network.is_binary else count,
             "input_type": "uint32_t" if self.network.is_binary else "uint8_t",
-            "frames": frames,
-            "classes": outputs["class_vector"].size if frames else 0,
-            "vector_kind": CLASS_VECTOR
-            if frames and outputs["class_vector"].kind == "float32"
-            else FIXED_POINT,
-            "feature_bytes": -(-outputs["features"].size // 8) if frames else 0,
+            "messages": [message for message in map(_message, self.members) if message],
             "fraction_bits": self.fraction_bits,
             "outputs": [_declaration(member) for member in self.members],
             "plain_scratch": plain,
             "fast_scratch": fast,
             "threshold_type": self.threshold,
             "number_type": "float" if self.fraction_bits is None else "int32_t",
-            "stages": self.layers,
-            "has_stages": any(layer.descriptor for layer in self.layers),
-            "has_writer": any(layer.kind in ("rows", "dense bits") for layer in self.layers)
+            "functions": self.functions,
+            "has_layers": any(function.descriptor for function in self.functions),
+            "has_writer": any(function.kind in ("rows", "dense bits") for function in self.functions)
             or "gather bits" in kinds,
             "has_bits": bool(kinds & {"sum_bits", "skips"}),
             "sums_bits": "sum_bits" in kinds,
             "reads_bits": bool(kinds & {"gather bits", "codes"}),
             "dense_on_pixels": "dense on pixels" in kinds,
             "convolves_pixels": "gather pixels" in kinds,
-            "pixels_fast": any(layer.fast for layer in self.layers),
+            "pixels_fast": any(function.fast for function in self.functions),
             "convolves_bits": "gather bits" in kinds,
             "skips": "skips" in kinds,
             "unpacks": "codes" in kinds,
@@ -240,131 +243,128 @@ class _Writer:
         }
 
     def _member(self, name: str, number: int, shape: tuple[int, ...]) -> Member:
-        stage = self.network.stages[number]
+        layer = self.network.layers[number]
         if not is_identifier(name):
             raise ValueError(f"Expected outputs named as C identifiers in lower case, but got {name!r}.")
-        if stage.sign is not None:
+        if layer.sign is not None:
             return Member(name, "bits", shape)
-        is_float = bool(stage.steps) and self.fraction_bits is None
+        is_float = bool(layer.steps) and self.fraction_bits is None
         return Member(name, "float32" if is_float else "int32", shape)
 
-    def _stage(self, number: int, stage: Stage, shape: Shape, given: str) -> str:
-        """Adds a stage; returns where its bits are."""
+    def _layer(self, number: int, layer: IntegerLayer, given: str) -> str:
+        """Adds a layer; returns where its bits are."""
         on_pixels = number == 0 and not self.network.is_binary
-        name = next((name for name, at in self.network.outputs.items() if at.stage == number), None)
-        if stage.is_dense:
-            target = self._target(name, stage.gives(shape), given)
-            self._dense(stage, on_pixels, given, target)
-            return target
-        if stage.sign is None:
-            target = self._target(name, stage.gives(shape), given)
-            self._image_of_numbers(stage, shape, on_pixels, given, target)
+        name = next((name for name, at in self.network.outputs.items() if at.layer == number), None)
+        if layer.is_dense or layer.sign is None:
+            target = self._target(name, layer.output_shape, given)
+            add = self._dense if layer.is_dense else self._image_of_numbers
+            add(layer, on_pixels, given, target)
             return target
         # The first pool goes with the convolution, any other over the bits that the one before left.
-        pools = stage.pools or (_no_pool(stage.filters),)
-        size = stage.window.positions(*shape[:2])
+        pools = layer.pools or (_no_pool(layer.filters),)
+        shape = layer.sums_shape
         for at, pool in enumerate(pools):
-            pooled = pool.window.positions(*size)
-            target = self._target(name if at == len(pools) - 1 else None, (*pooled, stage.filters), given)
+            pooled: ImageShape = (*pool.window.positions(*shape[:2]), layer.filters)
+            target = self._target(name if at == len(pools) - 1 else None, pooled, given)
             if at == 0:
-                self._convolution(stage, shape, pool, on_pixels, given, target)
+                self._convolution(layer, pool, on_pixels, given, target)
             else:
-                self._pooling((*size, stage.filters), pool, given, target)
-            given, size = target, pooled
+                self._pooling(shape, pool, given, target)
+            given, shape = target, pooled
         return given
 
     def _target(self, name: str | None, shape: Shape, given: str) -> str:
-        """Where to put what a stage gives: an output, or the buffer that it does not read from."""
+        """Where to put what a layer gives: an output, or the buffer that it does not read from."""
         if name is not None:
             return f"output->{name}"
         at = 1 if given == "scratch->bits_0" else 0
         self.buffers[at] = max(self.buffers[at], -(-int(np.prod(shape)) // 32))
         return f"scratch->bits_{at}"
 
-    def _dense(self, stage: Stage, on_pixels: bool, given: str, target: str) -> None:
-        number = len(self.layers)
-        weights = stage.weights[0, 0]
+    def _dense(self, layer: IntegerLayer, on_pixels: bool, given: str, target: str) -> None:
+        number = len(self.functions)
+        weights = layer.weights[0, 0]
         words = -(-weights.shape[0] // 32)
         call = "sum_bytes" if on_pixels else "sum_bits"
         self.kinds.add("dense on pixels" if on_pixels else "sum_bits")
-        layer = _Layer(
+        function = _Function(
             number,
-            "dense numbers" if stage.sign is None else "dense bits",
+            "dense numbers" if layer.sign is None else "dense bits",
             input_type="uint8_t" if on_pixels else "uint32_t",
-            units=stage.filters,
+            units=layer.filters,
             sum=f"{call}(input, weights_{number} + unit * {words}u, {weights.shape[0]}u)",
             input=given,
             output=target,
         )
-        if stage.sign is None:
-            layer.weights = _words(weights.T > 0)
-            self._numbers(layer, stage)
+        if layer.sign is None:
+            function.weights = _words(weights.T > 0)
+            self._numbers(function, layer)
         else:
-            turn = np.where(stage.sign.rising, 1, -1)
-            layer.weights = _words((weights * turn).T > 0)
-            layer.thresholds = self._thresholds(stage.sign.thresholds * turn)
-        self.layers.append(layer)
+            turn = np.where(layer.sign.rising, 1, -1)
+            function.weights = _words((weights * turn).T > 0)
+            function.thresholds = self._thresholds(layer.sign.thresholds * turn)
+        self.functions.append(function)
 
-    def _image_of_numbers(self, stage: Stage, shape: Shape, on_pixels: bool, given: str, target: str) -> None:
-        number = len(self.layers)
-        kind = self._kind(stage, on_pixels)
-        layer = _Layer(
+    def _image_of_numbers(self, layer: IntegerLayer, on_pixels: bool, given: str, target: str) -> None:
+        number = len(self.functions)
+        kind = self._kind(layer, on_pixels)
+        function = _Function(
             number,
             "image of numbers",
             input_type="uint8_t" if on_pixels else "uint32_t",
-            weights=_words(_by_filter(stage.weights) > 0),
+            weights=_words(_by_filter(layer.weights) > 0),
             gather=_GATHER[kind].format(patch=_PATCH[kind], inside="scratch->inside"),
             sum=_SUM[kind].format(patch=_PATCH[kind], inside="scratch->inside"),
             input=given,
             output=target,
         )
-        self._numbers(layer, stage)
-        layer.descriptor = self._descriptor(stage, shape, _no_pool(stage.filters), f"weights_{number}")
-        self.layers.append(layer)
+        self._numbers(function, layer)
+        function.descriptor = self._descriptor(layer, _no_pool(layer.filters), f"weights_{number}")
+        self.functions.append(function)
 
-    def _convolution(
-        self, stage: Stage, shape: Shape, pool: Pool, on_pixels: bool, given: str, target: str
-    ) -> None:
-        if stage.sign is None:
-            raise TypeError("A stage of numbers has no rows of bits.")
-        number = len(self.layers)
+    def _convolution(self, layer: IntegerLayer, pool: Pool, on_pixels: bool, given: str, target: str) -> None:
+        if layer.sign is None:
+            raise TypeError("A layer of numbers has no rows of bits.")
+        number = len(self.functions)
         # Hits are sums at or above a threshold, and are joined by OR. An AND of bits is what is left when
         # no opposite bit hits; a comparison downwards is one upwards of the opposite weights.
-        rising, is_or = stage.sign.rising, pool.is_or
-        thresholds = stage.sign.thresholds.astype(np.int64)
+        rising, is_or = layer.sign.rising, pool.is_or
+        thresholds = layer.sign.thresholds.astype(np.int64)
         limit = np.where(is_or, thresholds, np.where(rising, thresholds - 1, thresholds + 1))
         turn = np.where(rising == is_or, 1, -1)
-        weights, limits = stage.weights * turn.astype(np.int8), limit * turn
-        layer = _Layer(number, "rows", input_type="uint8_t" if on_pixels else "uint32_t")
-        layer.weights = _words(_by_filter(weights) > 0)
-        layer.thresholds = self._thresholds(limits)
-        layer.turned = _codes(~is_or)
-        layer.input, layer.output = given, target
-        kind = self._kind(stage, on_pixels)
+        weights, limits = layer.weights * turn.astype(np.int8), limit * turn
+        function = _Function(number, "rows", input_type="uint8_t" if on_pixels else "uint32_t")
+        function.weights = _words(_by_filter(weights) > 0)
+        function.thresholds = self._thresholds(limits)
+        function.turned = _codes(~is_or)
+        function.input, function.output = given, target
+        kind = self._kind(layer, on_pixels)
         self.kinds.add(kind)
         inside = " scratch->inside," if kind == "skipping" else ""
-        layer.row_call = (
+        function.row_call = (
             f"row_of_{kind}(s, input, done, {_PATCH[kind]},{inside} scratch->codes + slot * size)"
         )
         table, limits_table = f"weights_{number}", f"thresholds_{number}"
         if kind == "pixels":
-            layer.fast = _fast(weights, limits, stage, shape)
-            if layer.fast is not None:
+            function.fast = _fast(weights, limits, layer)
+            if function.fast is not None:
                 table, limits_table = f"EITHER({table}, 0)", f"EITHER({limits_table}, 0)"
-                self.planes = len(layer.fast["planes"]) * layer.fast["length"] * len(layer.fast["rows"])
-        layer.descriptor = self._descriptor(stage, shape, pool, table, limits_table, f"turned_{number}")
-        self._count_codes(stage.sums_shape(shape), pool)
-        self.layers.append(layer)
+                self.planes = (
+                    len(function.fast["planes"]) * function.fast["length"] * len(function.fast["rows"])
+                )
+        function.descriptor = self._descriptor(layer, pool, table, limits_table, f"turned_{number}")
+        self._count_codes(layer.sums_shape, pool)
+        self.functions.append(function)
 
-    def _pooling(self, shape: Shape, pool: Pool, given: str, target: str) -> None:
+    def _pooling(self, shape: ImageShape, pool: Pool, given: str, target: str) -> None:
         """A pool of bits that are in memory."""
-        number = len(self.layers)
+        number = len(self.functions)
         self.kinds.add("codes")
-        stage = Stage(np.ones((1, 1, shape[2], shape[2]), np.int8))
-        descriptor = self._descriptor(stage, shape, pool, turned=f"turned_{number}")
+        layer = IntegerLayer(np.ones((1, 1, shape[2], shape[2]), np.int8), shape)
+        descriptor = self._descriptor(layer, pool, turned=f"turned_{number}")
         self._count_codes(shape, pool)
-        self.layers.append(
-            _Layer(
+        self.functions.append(
+            _Function(
                 number,
                 "rows",
                 turned=_codes(~pool.is_or),
@@ -375,33 +375,33 @@ class _Writer:
             )
         )
 
-    def _kind(self, stage: Stage, on_pixels: bool) -> str:
+    def _kind(self, layer: IntegerLayer, on_pixels: bool) -> str:
         if on_pixels:
             self.kinds.add("gather pixels")
-            self.pixel_taps = max(self.pixel_taps, stage.taps)
+            self.pixel_taps = max(self.pixel_taps, layer.taps)
             return "pixels"
         self.kinds.add("gather bits")
-        self.patch_words = max(self.patch_words, -(-stage.taps // 32))
-        if stage.padding == 0 and any(map(any, stage.window.margins)):
+        self.patch_words = max(self.patch_words, -(-layer.taps // 32))
+        if layer.padding == 0 and any(map(any, layer.window.margins)):
             self.kinds.add("skips")
             return "skipping"
         self.kinds.add("sum_bits")
         return "bits"
 
-    def _numbers(self, layer: _Layer, stage: Stage) -> None:
+    def _numbers(self, function: _Function, layer: IntegerLayer) -> None:
         """Scales and offsets behind the sums."""
-        layer.output_type = "int32_t" if not stage.steps or self.fraction_bits is not None else "float"
-        if not stage.steps:
+        function.output_type = "int32_t" if not layer.steps or self.fraction_bits is not None else "float"
+        if not layer.steps:
             return
         if self.fraction_bits is None:
-            for scale, offset in stage.steps:
-                layer.steps.append(
+            for scale, offset in layer.steps:
+                function.steps.append(
                     {"scale": "" if scale is None else _floats(scale), "offset": _floats(offset)}
                 )
             return
         unit = 2.0**self.fraction_bits
-        factor, shift = (np.rint(values * unit) for values in _composed(stage))
-        layer.steps.append({"scale": _integers(factor), "offset": _integers(shift)})
+        factor, shift = (np.rint(values * unit) for values in _composed(layer))
+        function.steps.append({"scale": _integers(factor), "offset": _integers(shift)})
 
     def _thresholds(self, values: NDArray[Any]) -> str:
         if np.abs(values).max() > np.iinfo(np.int16).max:
@@ -410,23 +410,22 @@ class _Writer:
 
     def _descriptor(
         self,
-        stage: Stage,
-        shape: Shape,
+        layer: IntegerLayer,
         pool: Pool,
         weights: str = "0",
         thresholds: str = "0",
         turned: str = "0",
     ) -> str:
-        """The fields of the C structure `stage`; the last three name tables."""
-        number = len(self.layers)
-        rows, columns, filters = stage.sums_shape(shape)
+        """The fields of the C structure `layer`; the last three name tables."""
+        number = len(self.functions)
+        shape, (rows, columns, filters) = layer.input_shape, layer.sums_shape
         pooled = pool.window.positions(rows, columns)
-        window, moved = stage.window, pool.window
-        if abs(stage.padding) > np.iinfo(np.int16).max:
+        window, moved = layer.window, pool.window
+        if abs(layer.padding) > np.iinfo(np.int16).max:
             raise ValueError(
-                f"Expected a padding of at most 32767 in size, but layer {number} pads with {stage.padding}."
+                f"Expected a padding of at most 32767 in size, but layer {number} pads with {layer.padding}."
             )
-        large = (*shape, rows, columns, filters, -(-stage.taps // 32))
+        large = (*shape, rows, columns, filters, -(-layer.taps // 32))
         small = (*window.size, *window.stride, *moved.size, *moved.stride, window.margins[0][0])
         if max(large) > _LIMIT - _LANES or max(small) > 0xFF:
             raise ValueError(
@@ -435,13 +434,13 @@ class _Writer:
             )
         fields = [
             *shape, rows, columns, filters, *window.size, *window.stride, window.margins[0][0],
-            window.margins[1][0], stage.padding, *pooled, *moved.size, *moved.stride, moved.margins[0][0],
-            moved.margins[1][0], f"EITHER({columns}, {_rounded(columns)})", -(-stage.taps // 32),
+            window.margins[1][0], layer.padding, *pooled, *moved.size, *moved.stride, moved.margins[0][0],
+            moved.margins[1][0], f"EITHER({columns}, {_rounded(columns)})", -(-layer.taps // 32),
             weights, thresholds, turned,
         ]  # fmt: skip
         return ", ".join(map(str, fields))
 
-    def _count_codes(self, shape: Shape, pool: Pool) -> None:
+    def _count_codes(self, shape: ImageShape, pool: Pool) -> None:
         _, columns, filters = shape
         groups = -(-filters // _GROUP)
         slots = pool.window.size[0] * groups
@@ -470,6 +469,9 @@ class _Writer:
         return plain or ["uint32_t unused"], fast or ["uint32_t unused"]
 
 
+_AXES = {1: "feature", 2: "step, channel", 3: "height, width, channel"}
+"""What the axes of an input mean, by their number."""
+
 _PATCH = {"pixels": "scratch->pixels", "bits": "scratch->patch", "skipping": "scratch->patch"}
 _GATHER = {
     "pixels": "gather_pixels(s, input, y, x, {patch})",
@@ -491,15 +493,15 @@ _ROWS = [
 ]
 
 
-def _fraction_bits(stages: Sequence[Stage]) -> int | None:
+def _fraction_bits(layers: Sequence[IntegerLayer]) -> int | None:
     """How many bits may stand behind the point so that no number overflows an int32."""
-    stage = stages[-1]
-    if stage.sign is not None or not stage.steps:
+    layer = layers[-1]
+    if layer.sign is not None or not layer.steps:
         raise ValueError(
             "Fixed point is for a class vector or logits, but this network ends in bits or integers."
         )
-    scale, offset = _composed(stage)
-    reach = stage.reach(HIGHEST_PIXEL if len(stages) == 1 else 1)
+    scale, offset = _composed(layer)
+    reach = layer.reach(HIGHEST_CODE if len(layers) == 1 else 1)
     largest = float((np.abs(scale) * reach + np.abs(offset)).max()) + 2.0**-_FIXED_BITS
     # One bit for the sign, and room for the rounding of the scale at every input.
     bits = _FIXED_BITS - 1 - math.ceil(math.log2(largest))
@@ -512,28 +514,26 @@ def _fraction_bits(stages: Sequence[Stage]) -> int | None:
     return min(bits, _FIXED_BITS - 1)
 
 
-def _composed(stage: Stage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    scale, offset = np.ones(stage.filters), np.zeros(stage.filters)
-    for factor, shift in stage.steps:
+def _composed(layer: IntegerLayer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    scale, offset = np.ones(layer.filters), np.zeros(layer.filters)
+    for factor, shift in layer.steps:
         if factor is not None:
             scale, offset = scale * factor, offset * factor
         offset = offset + shift
     return scale, offset
 
 
-def _fast(
-    weights: NDArray[np.int8], limits: NDArray[Any], stage: Stage, shape: Shape
-) -> dict[str, Any] | None:
+def _fast(weights: NDArray[np.int8], limits: NDArray[Any], layer: IntegerLayer) -> dict[str, Any] | None:
     """The straight-line form of a convolution of pixels; None where 16 bits or the stride do not allow it."""
-    height, width, channels = shape
-    reach = stage.reach(HIGHEST_PIXEL)
+    height, width, channels = layer.input_shape
+    reach = layer.reach(HIGHEST_CODE)
     if (
-        stage.window.stride != (1, 1)
+        layer.window.stride != (1, 1)
         or 2 * reach + 1 > np.iinfo(np.int16).max
-        or stage.filters > _FAST_FILTERS
+        or layer.filters > _FAST_FILTERS
     ):
         return None
-    low, high = min(0, stage.padding), max(HIGHEST_PIXEL, stage.padding)
+    low, high = min(0, layer.padding), max(HIGHEST_CODE, layer.padding)
     groups = [
         range(at, min(at + _CHANNELS_OF_A_PLANE, channels)) for at in range(0, channels, _CHANNELS_OF_A_PLANE)
     ]
@@ -547,12 +547,12 @@ def _fast(
                 f" {'+' if sign > 0 else '-'} c{at}" for sign, at in zip(signs, group, strict=True)
             )
             text = terms.removeprefix(" + ") + (f" + {raised}" if raised else "")
-            planes.append({"text": text, "padding": stage.padding * sum(signs) + raised})
+            planes.append({"text": text, "padding": layer.padding * sum(signs) + raised})
     rows = [f"row_{y}" for y in range(weights.shape[0])]
-    (top, _), (left, _) = stage.window.margins
-    columns = stage.window.positions(height, width)[1]
+    (top, _), (left, _) = layer.window.margins
+    columns = layer.sums_shape[1]
     filters = []
-    for number in range(stage.filters):
+    for number in range(layer.filters):
         start, lines = -int(limits[number]), []
         for y, x in np.ndindex(weights.shape[:2]):
             for group in groups:
@@ -579,7 +579,7 @@ def _fast(
         ],
         "filters": [
             {"at": at // _GROUP * _rounded(columns), "filters": filters[at : at + _GROUP]}
-            for at in range(0, stage.filters, _GROUP)
+            for at in range(0, layer.filters, _GROUP)
         ],
     }
 
@@ -595,8 +595,34 @@ def _declaration(member: Member) -> Mapping[str, Any]:
     return {"type": types[member.kind], "name": member.name, "length": member.words, "comment": what}
 
 
+def _message(member: Member) -> Mapping[str, Any] | None:
+    """How the C frames an output that a device sends; None for other outputs."""
+    if member.name == "features" and member.kind == "bits":
+        return {"name": member.name, "kind": FEATURES, "bytes": -(-member.size // 8), "overhead": OVERHEAD}
+    if member.name == "class_vector" and member.kind != "bits":
+        kind = CLASS_VECTOR if member.kind == "float32" else FIXED_POINT
+        return {"name": member.name, "kind": kind, "bytes": 4 * member.size, "overhead": OVERHEAD}
+    return None
+
+
+def _coding(network: IntegerNetwork, coding: Coding) -> dict[str, Any]:
+    """Constants of the function that makes codes of readings.
+
+    Raises:
+        ValueError: The input is bits, or has another number of channels.
+    """
+    channels = network.input_shape[-1]
+    if network.is_binary or len(coding.scale) != channels:
+        raise ValueError(
+            f"Expected a coding of {channels} channels for codes, but got one of {len(coding.scale)}"
+            f"{' for bits' if network.is_binary else ''}."
+        )
+    scale, offset = (np.asarray(values, np.float32) for values in (coding.scale, coding.offset))
+    return {"channels": channels, "scale": _floats(scale), "offset": _floats(offset)}
+
+
 def _no_pool(filters: int) -> Pool:
-    return Pool(Window(), np.ones(filters, bool))
+    return Pool(SlidingWindow(), np.ones(filters, bool))
 
 
 def _by_filter(weights: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -10,93 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from binary_models import ORDERS, binary_net, ordered, pixels
+from binary_models import DEVICES, ORDERS, binary_net, device, ordered, pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from random_integers import random_device, random_network
 
+from ddnn_tf.export.c import host
 from ddnn_tf.export.c.host import Library, read_outputs
 from ddnn_tf.export.c.source import Source, write
 from ddnn_tf.folding import fold
 from ddnn_tf.frames import CLASS_VECTOR, FEATURES, FIXED_POINT, pack_words, read_frame
-from ddnn_tf.integers import IntegerNetwork, Output, Pool, Sign, Stage, Window
+from ddnn_tf.integers import IntegerLayer, IntegerNetwork, Output, Sign, SlidingWindow
+from ddnn_tf.specs import Coding
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-pedantic")
 # The lanes of a vector: all that this processor has, those that every x86-64 has, and two in a word.
 WIDTHS = ((), ("-march=x86-64",), ("-U__SSE2__", "-U__AVX2__", "-U__AVX512BW__", "-U__ARM_NEON"))
-
-
-def random_device(
-    shape: tuple[int, int, int], filters: int, blocks: int, classes: int = 3, seed: int = 0
-) -> IntegerNetwork:
-    """A device of random integers, as `fold` makes them of a trained one; in no time."""
-    random = np.random.default_rng(seed)
-    stages = []
-    height, width, channels = shape
-    for block in range(blocks):
-        taps = 9 * channels
-        weights = random.choice(np.int8([-1, 1]), (3, 3, channels, filters))
-        spread = 120 * taps**0.5 if block == 0 else taps**0.5
-        rising = random.random(filters) < 0.5
-        sign = Sign((random.normal(size=filters) * spread).astype(np.int32), rising)
-        window = Window((3, 3), margins=((1, 1), (1, 1)))
-        pool = Pool(Window((3, 3), (2, 2), ((1, height % 2), (1, width % 2))), rising)
-        stages.append(Stage(weights, window=window, padding=min(block, 1), sign=sign, pools=(pool,)))
-        height, width, channels = stages[-1].gives((height, width, channels))
-    count = height * width * channels
-    dense = random.choice(np.int8([-1, 1]), (1, 1, count, classes))
-    scale, offset = random.normal(size=(2, classes)).astype(np.float32)
-    stages.append(Stage(dense, is_dense=True, steps=((scale, offset),)))
-    outputs = {
-        "features": Output(blocks - 1, (height, width, channels)),
-        "class_vector": Output(blocks, (classes,)),
-    }
-    return IntegerNetwork(shape, False, tuple(stages), outputs)
-
-
-def random_network(seed: int) -> tuple[IntegerNetwork, np.ndarray]:
-    """Any chain of stages: kernels, strides, paddings and pools at random, and inputs for it."""
-    random = np.random.default_rng(seed)
-
-    def pick(*values: int) -> int:
-        return int(random.choice(values))
-
-    def margins(size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        top, bottom, left, right = (int(random.integers(0, max(1, edge))) for edge in np.repeat(size, 2))
-        return ((top, bottom), (left, right)) if random.random() < 0.6 else ((0, 0), (0, 0))
-
-    is_binary = random.random() < 0.3
-    shape = (pick(3, 7, 12), pick(4, 9, 34), pick(1, 2, 3, 4, 33))
-    inputs = pixels(*shape, samples=6, seed=seed)
-    given, stages = shape, []
-    for number in range(pick(1, 2, 3)):
-        on_pixels = number == 0 and not is_binary
-        filters, taken = pick(1, 5, 16, 35), given
-        is_dense = random.random() < 0.2
-        size = (1, 1) if is_dense else (min(pick(1, 2, 3, 5), given[0]), min(pick(1, 2, 3, 5), given[1]))
-        window = Window() if is_dense else Window(size, (pick(1, 1, 2), pick(1, 1, 2, 3)), margins(size))
-        channels = int(np.prod(given)) if is_dense else given[2]
-        weights = random.choice(np.int8([-1, 1]), (*size, channels, filters))
-        padding = pick(0, 9, -40) if on_pixels else pick(-1, 0, 1)
-        stage = Stage(weights, is_dense=is_dense, window=window, padding=padding)
-        rows, columns, _ = stage.sums_shape(taken)
-        pools: list[Pool] = []
-        for _ in range(0 if is_dense else pick(0, 1, 1, 2)):
-            area = (min(pick(1, 2, 3, 6), rows), min(pick(1, 2, 3, 6), columns))
-            pools.append(
-                Pool(
-                    Window(area, (pick(1, 2, 3), pick(1, 2, 3)), margins(area)), random.random(filters) < 0.5
-                )
-            )
-            rows, columns = pools[-1].window.positions(rows, columns)
-        spread = stage.taps**0.5 * (100 if on_pixels else 1)
-        sign = Sign((random.normal(size=filters) * spread).astype(np.int32), random.random(filters) < 0.5)
-        stages.append(replace(stage, sign=sign, pools=tuple(pools)))
-        given = stages[-1].gives(taken)
-    if random.random() < 0.5:
-        stages[-1] = replace(stages[-1], sign=None, pools=())
-        given = stages[-1].sums_shape(taken)
-    network = IntegerNetwork(shape, is_binary, tuple(stages), {"output": Output(len(stages) - 1, given)})
-    return network, inputs > 127 if is_binary else inputs
 
 
 def assert_equal(network: IntegerNetwork, inputs: np.ndarray, *, name: str = "net") -> Source:
@@ -139,6 +69,14 @@ def test_any_sensible_order_of_layers(order: str) -> None:
     assert_equal(fold(model), inputs)
 
 
+@pytest.mark.parametrize("kind", DEVICES)
+def test_devices_of_every_kind(kind: str) -> None:
+    shape, filters, units = DEVICES[kind]
+    network = fold(device(input=shape, filters=filters, units=units).model)
+    source = assert_equal(network, pixels(*shape))
+    assert source.input_shape == shape
+
+
 @pytest.mark.parametrize("options", [{}, {"scaled": True}, {"biased": True}], ids=str)
 def test_a_binary_net(options: dict[str, bool]) -> None:
     assert_equal(fold(binary_net(**options)), pixels(12, 11, 1))
@@ -155,7 +93,7 @@ def test_fixed_point_is_within_its_unit() -> None:
     assert found["class_vector"].dtype == np.int32
     assert np.array_equal(found["features"], expected["features"])
     error = np.abs(found["class_vector"] / 2.0**source.fraction_bits - expected["class_vector"])
-    taps = network.stages[-1].taps
+    taps = network.layers[-1].taps
     assert error.max() < (taps + 1) * 2.0**-source.fraction_bits + 1e-5
     plain = Library(source, fast=False).run(inputs)
     assert np.array_equal(plain["class_vector"], found["class_vector"])
@@ -166,10 +104,10 @@ def test_fixed_point_never_overflows() -> None:
     for scale in (1e-6, 1e-3, 1.0, 1e4):
         weights = np.int8(np.where(np.arange(64)[:, None] % 2, 1, [[1, -1]]))[None, None]
         steps = ((np.float32([scale, -scale]), np.float32([3, scale])),)
-        stage = Stage(weights, is_dense=True, steps=steps)
-        network = IntegerNetwork((1, 1, 64), True, (stage,), {"class_vector": Output(0, (2,))})
+        layer = IntegerLayer(weights, (1, 1, 64), steps=steps)
+        network = IntegerNetwork((64,), True, (layer,), {"class_vector": Output(0, (2,))})
         source = write(network, "net", fixed_point=True)
-        inputs = np.ones((2, 1, 1, 64), bool)
+        inputs = np.ones((2, 64), bool)
         inputs[1] = False
         found = Library(source).run(inputs)["class_vector"] / 2.0 ** (source.fraction_bits or 0)
         assert np.allclose(found, network.run(inputs)["class_vector"], rtol=1e-6, atol=1e-5)
@@ -178,9 +116,15 @@ def test_fixed_point_never_overflows() -> None:
 def every_form() -> dict[str, Source]:
     networks = {f"order_{at}": fold(ordered(order)[0]) for at, order in enumerate(ORDERS)}
     networks["net"] = fold(binary_net(scaled=True))
+    for name in ("series_and_units", "vector"):
+        shape, filters, units = DEVICES[name.replace("_", " ")]
+        networks[name] = fold(device(input=shape, filters=filters, units=units).model)
+    networks["without_exit"] = fold(device(has_exit=False).model)
     for filters, blocks in ((1, 1), (4, 1), (17, 2), (32, 3)):
         networks[f"device_{filters}_{blocks}"] = random_device((9, 14, 3), filters, blocks)
     sources = {name: write(network, name) for name, network in networks.items()}
+    coding = Coding(scale=(0.25, 1e-7, 3e5), offset=(-3.0, 1 / 3, 1e9))
+    sources["coded"] = write(networks["device_4_1"], "coded", coding=coding)
     for name in ("net", "device_4_1"):
         sources[f"{name}_fixed"] = write(networks[name], f"{name}_fixed", fixed_point=True)
     return sources
@@ -364,9 +308,9 @@ def test_bad_names_and_sizes_are_refused() -> None:
     network = random_device((8, 8, 1), 2, 1)
     with pytest.raises(ValueError, match="C identifier in lower case, but got 'My-Net'"):
         write(network, "My-Net")
-    huge = Stage(
-        np.ones((1, 300, 1, 1), np.int8), window=Window((1, 300)), sign=Sign(np.int32([0]), np.ones(1, bool))
-    )
+    sign = Sign(np.int32([0]), np.ones(1, bool))
+    weights = np.ones((1, 300, 1, 1), np.int8)
+    huge = IntegerLayer(weights, (1, 400, 1), SlidingWindow((1, 300)), sign=sign)
     wide = IntegerNetwork((1, 400, 1), False, (huge,), {"output": Output(0, (1, 101, 1))})
     with pytest.raises(ValueError, match="too large for the C export"):
         write(wide, "net")
@@ -376,15 +320,110 @@ def test_bad_names_and_sizes_are_refused() -> None:
 
 def test_a_class_vector_of_integers_is_framed_as_fixed_point() -> None:
     network = random_device((8, 8, 1), 2, 1)
-    last = replace(network.stages[-1], steps=())
-    source = write(replace(network, stages=(network.stages[0], last)), "net")
+    last = replace(network.layers[-1], steps=())
+    source = write(replace(network, layers=(network.layers[0], last)), "net")
     assert "return frame_payload(3u" in source.source
     assert {member.kind for member in source.outputs} == {"bits", "int32"}
 
 
+def coded(coding: Coding) -> Source:
+    """The smallest network on as many channels as a coding has."""
+    channels = len(coding.scale)
+    layer = IntegerLayer(np.ones((1, 1, channels, 1), np.int8), (1, 1, channels))
+    network = IntegerNetwork((channels,), False, (layer,), {"output": Output(0, (1,))})
+    return write(network, "net", coding=coding)
+
+
+CODING = Coding(
+    scale=(1.0, 0.5, 1 / 3, 1e-3, 7.7e6, 1.2e-38, 2.0), offset=(0.0, -10.25, 1 / 7, 21.5, -3e9, 0.0, 3e38)
+)
+
+
+FAST_MATH = (
+    "-freciprocal-math", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math",
+    "-ffinite-math-only", "-fno-math-errno", "-ffp-contract=fast",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def encoders() -> dict[str, Library]:
+    """The same coding in the small and the fast build, and in one with all that `-ffast-math` allows.
+
+    The option itself would also link code that changes how this whole process treats small floats.
+    """
+    source = coded(CODING)
+    libraries = {"small": Library(source, fast=False), "fast": Library(source)}
+    patch = pytest.MonkeyPatch()
+    patch.setattr(host, "_FAST", ("-O3", "-march=native", *FAST_MATH))
+    libraries["careless"] = Library(source)
+    patch.undo()
+    return libraries
+
+
+FLOATS = st.floats(width=32, allow_nan=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    values=hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(7)), elements=FLOATS),
+    steps=hnp.arrays(np.int64, st.tuples(st.integers(1, 4), st.just(7)), elements=st.integers(-4, 516)),
+    nudge=st.sampled_from([-np.inf, 0, np.inf]),
+)
+def test_the_c_encodes_readings_bit_by_bit_as_python_does(
+    encoders: dict[str, Library], values: np.ndarray, steps: np.ndarray, nudge: float
+) -> None:
+    """Any float32, and readings at and beside the halves between two codes."""
+    scale, offset = np.float32(CODING.scale), np.float32(CODING.offset)
+    halves = np.float32(steps) / 2 * scale + offset
+    beside = halves if nudge == 0 else np.nextafter(halves, np.float32(nudge))
+    with np.errstate(over="ignore"):
+        readings = np.concatenate([values, beside.astype(np.float32)])
+        expected = CODING.encode(readings)
+    for build, library in encoders.items():
+        assert np.array_equal(library.encode(readings), expected), build
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    scale=st.lists(st.floats(2**-60, 2**60, width=32), min_size=1, max_size=3),
+    offset=st.floats(-(2**60), 2**60, width=32),
+    seed=st.integers(0, 99),
+)
+def test_any_coding_is_exact_in_c(scale: list[float], offset: float, seed: int) -> None:
+    coding = Coding(scale=tuple(scale), offset=(offset,) * len(scale))
+    random = np.random.default_rng(seed)
+    readings = random.uniform(-20, 280, (300, len(scale))) * np.asarray(scale) + offset
+    assert np.array_equal(Library(coded(coding)).encode(readings), coding.encode(readings))
+
+
+def test_halves_go_to_the_even_code_and_what_is_beyond_to_the_ends() -> None:
+    coding = Coding(scale=(1.0,), offset=(0.0,))
+    halves = [0.5, 1.5, 2.5, 253.5, 254.5, -0.5, -1, 255.5, 1e38, -np.inf, np.inf]
+    readings = np.float32(halves)[:, None]
+    codes = Library(coded(coding)).encode(readings)
+    assert codes.ravel().tolist() == [0, 2, 2, 254, 254, 0, 0, 255, 255, 0, 255]
+    assert np.array_equal(codes, coding.encode(readings))
+
+
+def test_a_coding_fits_the_input_and_readings_are_checked() -> None:
+    network = random_device((8, 8, 3), 2, 1)
+    with pytest.raises(ValueError, match="coding of 3 channels for codes, but got one of 1"):
+        write(network, "net", coding=Coding(scale=(1.0,), offset=(0.0,)))
+    bits = fold(ordered("a binary input")[0])
+    with pytest.raises(ValueError, match="for bits"):
+        write(bits, "net", coding=Coding(scale=(1.0, 1.0), offset=(0.0, 0.0)))
+    library = Library(coded(Coding(scale=(1.0,), offset=(0.0,))))
+    with pytest.raises(ValueError, match="without NaN"):
+        library.encode(np.full((2, 1), np.nan))
+    with pytest.raises(ValueError, match=r"\(samples, 1\)"):
+        library.encode(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="without a coding"):
+        Library(write(network, "net")).encode(np.zeros((2, 8, 8, 3)))
+
+
 def test_floats_are_written_with_nine_digits() -> None:
     values = np.float32([3e-7, 1 / 3, 1.0, -0.0, 16777216.0, 1e-38])
-    stage = Stage(np.ones((1, 1, 8, 6), np.int8), is_dense=True, steps=((values, values),))
-    network = IntegerNetwork((1, 1, 8), True, (stage,), {"class_vector": Output(0, (6,))})
-    inputs = np.random.default_rng(0).random((50, 1, 1, 8)) < 0.5
+    layer = IntegerLayer(np.ones((1, 1, 8, 6), np.int8), (1, 1, 8), steps=((values, values),))
+    network = IntegerNetwork((8,), True, (layer,), {"class_vector": Output(0, (6,))})
+    inputs = np.random.default_rng(0).random((50, 8)) < 0.5
     assert_equal(network, inputs)

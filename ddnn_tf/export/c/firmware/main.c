@@ -1,8 +1,8 @@
 /* Runs an exported network on every input in inputs.bin and writes what it gives to outputs.bin.
  *
  * NAME and UPPER are the network's name, CLOCK_HZ the processor's. An output is the network's output
- * structure; for a device section (FRAMES) its two framed messages follow. Then it prints what one
- * input took: instructions, and bytes of stack.
+ * structure; for a device section its framed messages follow (FRAME_CLASS_VECTOR, FRAME_FEATURES). Then it
+ * prints what one input took: instructions, and bytes of stack.
  *
  * Instructions: the emulator lets each take one nanosecond (-icount shift=0), and SysTick counts the
  * processor's clock; ticks times nanoseconds per tick is their number, to half a tick on the average.
@@ -19,14 +19,18 @@
 #define TICKS_MASK 0xffffffu
 #define UNUSED_STACK 0x5a5a5a5au
 #define CALIBRATION 100000u
+#define DEVICE 7u /* the number in the frames */
 
 extern uint32_t bss_end;
 
 static uint32_t input[(INPUT_BYTES + 3u) / 4u];
 static JOIN(NAME, _scratch) scratch;
 static JOIN(NAME, _output) output;
-#ifdef FRAMES
-static uint8_t frame[JOIN(UPPER, _FEATURES_FRAME_BYTES) + JOIN(UPPER, _CLASS_VECTOR_FRAME_BYTES)];
+#ifdef FRAME_CLASS_VECTOR
+static uint8_t class_vector_frame[JOIN(UPPER, _CLASS_VECTOR_FRAME_BYTES)];
+#endif
+#ifdef FRAME_FEATURES
+static uint8_t features_frame[JOIN(UPPER, _FEATURES_FRAME_BYTES)];
 #endif
 
 static void print_number(const char *label, uint64_t number)
@@ -111,14 +115,15 @@ int main(void)
             stack = run_on_paint();
         if (!write_file(outputs, &output, sizeof output))
             return 3;
-#ifdef FRAMES
-        {
-            const uint32_t first = JOIN(NAME, _frame_class_vector)(&output, 7u, runs, frame, sizeof frame);
-            const uint32_t second = JOIN(NAME, _frame_features)(&output, 7u, runs, frame + first,
-                                                                (uint32_t)sizeof frame - first);
-            if (!first || !second || !write_file(outputs, frame, first + second))
-                return 4;
-        }
+#ifdef FRAME_CLASS_VECTOR
+        if (!JOIN(NAME, _frame_class_vector)(&output, DEVICE, runs, class_vector_frame, sizeof class_vector_frame) ||
+            !write_file(outputs, class_vector_frame, sizeof class_vector_frame))
+            return 4;
+#endif
+#ifdef FRAME_FEATURES
+        if (!JOIN(NAME, _frame_features)(&output, DEVICE, runs, features_frame, sizeof features_frame) ||
+            !write_file(outputs, features_frame, sizeof features_frame))
+            return 4;
 #endif
     }
     close_file(outputs);
