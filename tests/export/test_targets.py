@@ -246,8 +246,8 @@ def test_unknown_and_second_targets_are_refused() -> None:
         register_target(Tflite())
 
 
-# A microphone's series goes through a convolution of one dimension, numbers of a sensor through FC blocks. The
-# edge `wall` joins series, `desk` what adapters make of an image and a vector; the cloud joins vectors.
+# A microphone's series goes through a convolution of one dimension, numbers of a sensor through FC blocks.
+# The edge `wall` joins series, `desk` what adapters make of an image and a vector; the cloud joins vectors.
 UNLIKE = Topology.from_yaml("""
 devices:
 - {name: camera, input: [10, 8, 3], filters: [4]}
@@ -270,10 +270,10 @@ def unlike_sections() -> dict[str, Section]:
 def verifier(unlike_sections: dict[str, Section]) -> Verifier:
     samples = 500
     labels = np.random.default_rng(2).integers(0, 3, samples)
-    thresholds = {"local": 0.35, "edge": 0.5}
+    thresholds = {"local": 0.38, "edge": 0.57}
     made = Verifier(UNLIKE, thresholds, unlike_sections, views_of(UNLIKE, samples), labels, samples)
     shares = np.bincount(made._expected.exits, minlength=3) / samples
-    assert (shares > 0.1).all(), shares
+    assert (shares > 0.05).all(), shares
     return made
 
 
@@ -301,20 +301,19 @@ def test_unlike_sections_pass_on_every_target(
     if section in UNLIKE.hierarchy.device_names:
         assert result.bit_agreement == 1
     if name == "lce" and unlike_sections[section].has_bits:
-        assert _packed_bits(artefact, verifier.inputs[section]) == pytest.approx(1)
+        assert _packed_bits(artefact, verifier.inputs[section]) == 1
 
 
 def _packed_bits(artefact: Artefact, inputs: Arrays) -> float:
     """Share of the bits in the words of `lce-packed.tflite` that are the features of `lce.tflite`."""
     from larq_compute_engine.tflite.python.interpreter import Interpreter
 
-    given = [inputs[sender][:20] for sender in artefact.details["inputs"]]
+    some = {sender: array[:20] for sender, array in inputs.items()}
+    given = [some[sender] for sender in artefact.details["inputs"]]
     words = Interpreter(artefact.files["lce-packed.tflite"]).predict(given if len(given) > 1 else given[0])
     words = np.asarray(words[0] if isinstance(words, list) else words)
     assert words.dtype == np.int32
-    features = TARGETS["lce"].runner(artefact)({sender: array[:20] for sender, array in inputs.items()})[
-        "features"
-    ]
+    features = TARGETS["lce"].runner(artefact)(some)["features"]
     # A packed row is a pixel, a step, or all units of an FC block.
     bits = np.unpackbits(words.view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
     rows = features.reshape(-1, features.size // len(bits))
@@ -341,10 +340,8 @@ def test_a_join_converts_whatever_it_joins(
     sections = sections_of(topology, on_codes=300, above=3)
     inputs = received(topology, sections, views_of(topology, SAMPLES))["cloud"]
     artefact = TARGETS[name].convert(sections["cloud"], inputs)
-    answer, expected = (
-        TARGETS[name].runner(artefact)(inputs)["logits"],
-        sections["cloud"].run(inputs)["logits"],
-    )
+    answer = TARGETS[name].runner(artefact)(inputs)["logits"]
+    expected = sections["cloud"].run(inputs)["logits"]
     if TARGETS[name].tolerance == EXACT:
         assert np.allclose(answer, expected, atol=1e-4)
     else:

@@ -99,8 +99,8 @@ class Checked(Protocol):
 
         Args:
             artefact: The artefact.
-            section: Its section in Keras, which must be what the code computes; None: it is not at hand, as on
-                a device without TensorFlow.
+            section: Its section in Keras, which must be what the code computes; None: it is not at hand, as
+                on a device without TensorFlow.
 
         Raises:
             ValueError: It is other code, or that of another section.
