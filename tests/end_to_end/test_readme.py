@@ -1,8 +1,8 @@
 """Every command and every example in README and documents runs as it stands, in order, in one directory.
 
 Blocks marked `sh` and `python` run; those of one document share their Python names. The comment
-`<!-- not run: reason -->` in front of a block leaves it out. Data that a reader downloads are replaced by small
-files of the same format.
+`<!-- not run: reason -->` in front of a block leaves it out. Small files of the same format stand in for data
+that a reader downloads.
 """
 
 from __future__ import annotations
