@@ -134,8 +134,9 @@ def load_plugins() -> None:
 
 
 def _origin(part: object) -> str:
-    """Where a part comes from, for error messages."""
-    for owner in (part, getattr(part, "load", None), type(part)):
+    """Where a part comes from, for error messages: the module of its functions, or its own."""
+    functions = [value for value in getattr(part, "__dict__", {}).values() if callable(value)]
+    for owner in (*functions, part, type(part)):
         module = getattr(owner, "__module__", None)
         if module is not None and not module.startswith(("ddnn_tf.registry", "builtins")):
             return str(module)

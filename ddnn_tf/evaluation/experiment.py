@@ -69,6 +69,8 @@ class Experiment:
         self._digests: dict[int, str] = {}
         self._answers: dict[Trial, Answers] = {}
         self._others: dict[tuple[DataSource, int], Experiment] = {}
+        # Tables ask for the same trial hundreds of times, and a topology takes milliseconds.
+        self._trials: dict[tuple[Any, ...], Trial] = {}
 
     def data(self, seed: int = 0) -> MultiViewDataset:
         """The data set, split with a seed.
@@ -143,23 +145,19 @@ class Experiment:
                 `subsets` for the default network, else none.
         """
         chosen = self.devices if devices is None else tuple(devices)
-        options = {"local": local, "upper": upper, "filters": filters}
-        topology = self.topology(configuration, chosen, seed=seed, **options)
-        if missing is None:
-            is_default = chosen == self.devices and topology == self.topology(seed=seed)
-            missing = subsets(self.devices) if is_default else ()
-        return self._trial(
-            f"{local}-{upper}, {filters} filters, ({configuration}), {len(chosen)} devices",
-            seed,
-            chosen,
-            topology,
-            missing=tuple(missing),
-        )
+        sets = None if missing is None else tuple(missing)
+        asked = (seed, local, upper, filters, configuration, chosen, sets)
+        if asked not in self._trials:
+            self._trials[asked] = self._network(*asked)
+        return self._trials[asked]
 
     def individual(self, seed: int) -> Trial:
         """The individual models of all devices, to train."""
-        topology = self.topology(seed=seed)
-        return self._trial("individual models", seed, self.devices, topology, is_individual=True)
+        if (seed,) not in self._trials:
+            topology = self.topology(seed=seed)
+            trial = self._trial("individual models", seed, self.devices, topology, is_individual=True)
+            self._trials[(seed,)] = trial
+        return self._trials[(seed,)]
 
     def train(self, trials: Sequence[Trial], workers: int | None = None) -> None:
         """Trains those of the trials that are not trained yet, several at a time; see `train_trials`.
@@ -243,6 +241,29 @@ class Experiment:
         """
         accuracy = self.individual_accuracy(seed, balanced=self.balance)
         return sorted(accuracy, key=lambda device: accuracy[device])
+
+    def _network(
+        self,
+        seed: int,
+        local: str,
+        upper: str,
+        filters: int,
+        configuration: str,
+        devices: tuple[str, ...],
+        missing: tuple[tuple[str, ...], ...] | None,
+    ) -> Trial:
+        options = {"local": local, "upper": upper, "filters": filters}
+        topology = self.topology(configuration, devices, seed=seed, **options)
+        if missing is None:
+            is_default = devices == self.devices and topology == self.topology(seed=seed)
+            missing = tuple(subsets(self.devices)) if is_default else ()
+        return self._trial(
+            f"{local}-{upper}, {filters} filters, ({configuration}), {len(devices)} devices",
+            seed,
+            devices,
+            topology,
+            missing=missing,
+        )
 
     def _is_trained(self, trial: Trial) -> bool:
         """Whether its answers are there; reads them."""

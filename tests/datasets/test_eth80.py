@@ -5,9 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddnn_tf.datasets import load_eth80
+from ddnn_tf.datasets import MultiViewDataset, load_eth80
 
 AZIMUTHS = [0, 22, 45, 68, 90, 112, 135, 158, 180, 202, 225, 248, 270, 292, 315, 338]
+
+
+def stacked(data: MultiViewDataset) -> np.ndarray:
+    """All views, `(samples, devices, height, width, channels)`."""
+    return np.stack(list(data.views.values()), axis=1)
 
 
 def write(path: Path, **changes: np.ndarray) -> Path:
@@ -23,18 +28,20 @@ def write(path: Path, **changes: np.ndarray) -> Path:
 
 def test_six_cameras_stand_around_each_object(tmp_path: Path) -> None:
     data = load_eth80(write(tmp_path / "eth.npz"))
-    assert data.images.shape == (2 * 5 * 16, 6, 8, 8, 3)
+    assert data.device_names == tuple(f"device_{number}" for number in range(6))
+    images = stacked(data)
+    assert images.shape == (2 * 5 * 16, 6, 8, 8, 3)
     assert data.class_names == ("apple", "cow")
     # All six views of a sample show one object.
-    objects = data.images[..., 0, 0, 0]
+    objects = images[..., 0, 0, 0]
     assert (objects == objects[:, :1]).all()
     assert np.array_equal(objects[:, 0], data.instances)
     assert np.array_equal(data.labels, objects[:, 0] // 5)
     # The first sample of an object has camera 0 at azimuth 0, the others 60 degrees apart or nearly.
-    degrees = data.images[0, :, 0, 0, 1].astype(int) * 2
+    degrees = images[0, :, 0, 0, 1].astype(int) * 2
     assert np.abs(degrees - np.arange(6) * 60).max() <= 15
     # The object turns: camera 0 sees all 16 azimuths.
-    assert len(np.unique(data.images[:16, 0, 0, 0, 1])) == 16
+    assert len(np.unique(images[:16, 0, 0, 0, 1])) == 16
 
 
 def test_test_objects_are_never_trained_on(tmp_path: Path) -> None:
@@ -47,13 +54,13 @@ def test_test_objects_are_never_trained_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("devices", [1, 16])
 def test_any_number_of_cameras(tmp_path: Path, devices: int) -> None:
     data = load_eth80(write(tmp_path / "eth.npz"), devices=devices)
-    assert data.devices == devices
-    assert len(np.unique(data.images[0, :, 0, 0, 1])) == devices
+    assert len(data.device_names) == devices
+    assert len(np.unique(stacked(data)[0, :, 0, 0, 1])) == devices
 
 
 def test_the_real_file(shared: Path) -> None:
     data = load_eth80(shared / "data" / "eth80_32.npz")
-    assert data.images.shape == (1280, 6, 32, 32, 3)
+    assert stacked(data).shape == (1280, 6, 32, 32, 3)
     assert {part: len(chosen) for part, chosen in data.split.items()} == {
         "train": 896,
         "validation": 128,

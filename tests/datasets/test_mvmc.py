@@ -34,9 +34,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_reads_the_papers_form(file: Path) -> None:
     data = load_mvmc(file, seed=3)
     content = arrays()
-    assert data.images.shape == (851, 6, 32, 32, 3)
-    assert np.array_equal(data.images[:, :, 5, 7, 1], np.tile(np.arange(6), (851, 1)))
-    assert np.array_equal(data.images[:, 0, 1, 0, 2], np.arange(851) % 256)
+    assert data.shapes == {f"device_{number}": (32, 32, 3) for number in range(6)}
+    for number, view in enumerate(data.views.values()):
+        assert (view[:, 5, 7, 1] == number).all()
+    assert np.array_equal(data.views["device_0"][:, 1, 0, 2], np.arange(851) % 256)
     assert np.array_equal(data.presence, content["y"] != 3)
     assert np.array_equal(data.labels, np.where(content["y"] == 3, -1, content["y"]).max(1))
     assert len(data.split["test"]) == 171

@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddnn_tf.datasets import load_partitioned, partitioned
+from ddnn_tf.datasets import MultiViewDataset, load_partitioned, partitioned
 from ddnn_tf.datasets.partitioned import tiles
+
+
+def stacked(data: MultiViewDataset) -> np.ndarray:
+    """All views, `(samples, devices, height, width, channels)`."""
+    return np.stack(list(data.views.values()), axis=1)
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -46,13 +51,14 @@ def test_tiles_are_numbered_column_by_column() -> None:
 def test_train_and_test_are_padded_and_cut_alike(tmp_path: Path, compressed: bool) -> None:
     train, test = write_mnist(tmp_path, compressed)
     data = load_partitioned("mnist", tmp_path)
-    assert data.images.shape == (37, 6, 16, 10, 1)
+    images = stacked(data)
+    assert images.shape == (37, 6, 16, 10, 1)
     assert data.presence.all()
     for part, source in (("train", train), ("validation", train), ("test", test)):
         for sample in data.split[part]:
             whole = np.pad(source[sample - (30 if part == "test" else 0)], 2)[:, :30]
             rebuilt = np.block(
-                [[data.images[sample, 2 * column + row, :, :, 0] for column in range(3)] for row in range(2)]
+                [[images[sample, 2 * column + row, :, :, 0] for column in range(3)] for row in range(2)]
             )
             assert np.array_equal(rebuilt, whole)
     assert len(data.split["test"]) == 7
@@ -63,7 +69,7 @@ def test_train_and_test_are_padded_and_cut_alike(tmp_path: Path, compressed: boo
 def test_any_grid(tmp_path: Path, grid: tuple[int, int]) -> None:
     write_mnist(tmp_path)
     data = load_partitioned("mnist", tmp_path, grid=grid)
-    assert data.images.shape == (37, grid[0] * grid[1], 32 // grid[0], 32 // grid[1], 1)
+    assert stacked(data).shape == (37, grid[0] * grid[1], 32 // grid[0], 32 // grid[1], 1)
 
 
 @pytest.mark.parametrize("grid", [(0, 3), (33, 1)])
@@ -86,7 +92,7 @@ def test_cifar_binary_version(tmp_path: Path) -> None:
         )
     (tmp_path / "test_batch.bin").write_bytes(b"".join(records[10:]))
     data = load_partitioned("cifar10", tmp_path, grid=(1, 1))
-    assert np.array_equal(data.images[:, 0], images)
+    assert np.array_equal(data.views["device_0"], images)
     assert data.labels.tolist() == [number % 10 for number in range(12)]
     (tmp_path / "test_batch.bin").write_bytes(b"short")
     with pytest.raises(ValueError, match="binary version"):
@@ -97,7 +103,7 @@ def test_npz(tmp_path: Path) -> None:
     file = tmp_path / "mnist.npz"
     images, labels = np.zeros((10, 28, 28), np.uint8), np.arange(10)
     np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
-    assert load_partitioned("mnist", file).images.shape == (20, 6, 16, 10, 1)
+    assert stacked(load_partitioned("mnist", file)).shape == (20, 6, 16, 10, 1)
     for key, value, message in (
         ("x_test", images.astype(float), "uint8"),
         ("y_test", labels + 1, "range from 1 to 10"),
@@ -139,7 +145,9 @@ def test_without_files_and_network_it_says_where_to_put_them(
     monkeypatch.setitem(
         partitioned.SOURCES,
         "cifar10",
-        partitioned._Source(source.class_names, (tmp_path / "nowhere",), source.files, source.download),
+        partitioned._Source(
+            source.class_names, lambda: (tmp_path / "nowhere",), source.files, source.download
+        ),
     )
     monkeypatch.setattr(partitioned, "_keras_file", offline)
     with pytest.raises(FileNotFoundError, match=r"data_batch_1\.bin.*--path.*nowhere") as caught:
@@ -159,7 +167,7 @@ def test_a_download_that_broke_off_is_tried_again(tmp_path: Path, monkeypatch: p
     source = partitioned.SOURCES["fashion_mnist"]
     replaced = partitioned._Source(
         source.class_names,
-        (tmp_path / "half",),
+        lambda: (tmp_path / "half",),
         source.files,
         lambda: partitioned._read_local("fashion_mnist", tmp_path),
     )
@@ -169,7 +177,7 @@ def test_a_download_that_broke_off_is_tried_again(tmp_path: Path, monkeypatch: p
 
 def test_the_real_mnist(shared: Path) -> None:
     data = load_partitioned("mnist", shared / "data" / "mnist")
-    assert data.images.shape == (70_000, 6, 16, 10, 1)
+    assert stacked(data).shape == (70_000, 6, 16, 10, 1)
     assert len(data.split["test"]) == 10_000
     assert np.bincount(data.labels[data.split["test"]]).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
@@ -181,5 +189,5 @@ def test_debians_fashion_mnist() -> None:
     if not place.is_dir():
         pytest.skip("the Debian package dataset-fashion-mnist is not installed")
     data = load_partitioned("fashion_mnist")
-    assert data.images.shape == (70_000, 6, 16, 10, 1)
+    assert stacked(data).shape == (70_000, 6, 16, 10, 1)
     assert np.bincount(data.labels[data.split["test"]]).tolist() == [1000] * 10

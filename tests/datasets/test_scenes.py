@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddnn_tf.datasets import load_scenes
+from ddnn_tf.datasets import MultiViewDataset, load_scenes
 from ddnn_tf.datasets import scenes as package
 from ddnn_tf.datasets.scenes import render_scenes
 from ddnn_tf.datasets.scenes.geometry import Solid, box, ellipsoid
-from ddnn_tf.datasets.scenes.tracks import plan
+from ddnn_tf.datasets.scenes.tracks import schedule
+
+
+def stacked(data: MultiViewDataset) -> np.ndarray:
+    """All views, `(samples, devices, height, width, channels)`."""
+    return np.stack(list(data.views.values()), axis=1)
 
 
 def test_rays_meet_a_box_and_an_ellipsoid_where_they_should() -> None:
@@ -56,7 +61,7 @@ def test_scenes_look_as_they_should() -> None:
     assert presence.any(axis=1).all()
     assert (images[~presence] == 128).all()
     assert (images[presence].std(axis=(1, 2, 3)) > 5).all()
-    moments = plan(400, 0)
+    moments = schedule(400, 0)
     shares = np.bincount([moment.label for moment in moments]) / 400
     assert shares == pytest.approx([0.47, 0.17, 0.36], abs=0.04)
 
@@ -90,23 +95,23 @@ def test_cached_after_the_first_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     first = load_scenes(samples=10)
     monkeypatch.setattr(package, "render_scenes", lambda *_: pytest.fail("rendered again"))
     again = load_scenes(samples=10)
-    assert np.array_equal(first.images, again.images)
+    assert np.array_equal(stacked(first), stacked(again))
 
 
 def test_a_damaged_or_unwritable_cache_does_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    expected = load_scenes(samples=10).images
+    expected = stacked(load_scenes(samples=10))
     (file,) = (tmp_path / "ddnn_tf").iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    assert np.array_equal(load_scenes(samples=10).images, expected)
+    assert np.array_equal(stacked(load_scenes(samples=10)), expected)
     assert file.stat().st_size > 100
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="could not be kept"):
-        assert np.array_equal(load_scenes(samples=10).images, expected)
+        assert np.array_equal(stacked(load_scenes(samples=10)), expected)
 
 
 def test_bad_arguments() -> None:

@@ -4,19 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from ddnn_tf.datasets import DATASETS, DataSource, load_dataset
+from ddnn_tf.datasets import DATASETS, DataSource, MultiViewDataset, load_dataset, register_dataset
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"name": "imagenet"}, f"one of {', '.join(DATASETS)}, but got 'imagenet'"),
-        ({"name": "scenes", "path": "x"}, "no `path` here, but got 'x'"),
-        ({"name": "eth80", "split": "track"}, "no `split` here"),
-        ({"name": "mnist", "split_file": "x"}, "no `split_file` here"),
+        (
+            {"name": "scenes", "path": "x"},
+            "no `path` for the data set 'scenes', but got 'x': it takes devices, split",
+        ),
+        (
+            {"name": "eth80", "split": "track"},
+            "no `split` for the data set 'eth80', but got 'track': it takes path, devices",
+        ),
+        ({"name": "mnist", "split_file": "x"}, "no `split_file` for the data set 'mnist'"),
         ({"name": "mnist", "devices": 5}, "one of 1, 2, 3, 4, 6 for a partitioned image, but got 5"),
         ({"name": "mvmc"}, "--path"),
-        ({"name": "scenes", "samples": 10}, "'samples' is 10: extra inputs are not permitted"),
+        ({"name": "scenes", "samples": 10}, "no field 'samples': remove it"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, str], message: str) -> None:
@@ -28,5 +34,26 @@ def test_a_source_loads_the_same_data_again(shared: Path) -> None:
     source = DataSource(name="eth80", path=str(shared / "data" / "eth80_32.npz"), devices=3, seed=2)
     again = DataSource.model_validate_json(source.model_dump_json()).load()
     data = source.load()
-    assert data.devices == 3
+    assert data.device_names == ("device_0", "device_1", "device_2")
     assert data.split["test"].tolist() == again.split["test"].tolist()
+
+
+def test_two_data_sets_of_one_name_are_refused() -> None:
+    def load_other(source: DataSource) -> MultiViewDataset:
+        raise AssertionError("not loaded")
+
+    before = DATASETS["occupancy"]
+    with pytest.raises(ValueError, match=r"'occupancy' is registered by ddnn_tf.datasets.occupancy: rename"):
+        register_dataset("occupancy", load_other, about="another one")
+    assert DATASETS["occupancy"] is before
+    with pytest.raises(
+        ValueError, match="`options` out of path, devices, split, split_file, but got 'speed'"
+    ):
+        register_dataset("fast", load_other, about="another one", options=("speed",))
+    assert "fast" not in DATASETS
+
+
+def test_names_of_all_data_sets() -> None:
+    assert {"scenes", "mvmc", "eth80", "mnist", "fashion_mnist", "cifar10", "occupancy", "mfeat"} <= set(
+        DATASETS
+    )

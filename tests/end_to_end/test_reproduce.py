@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -24,8 +25,8 @@ def reproduce(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def units(directory: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_mtime_ns for file in (directory / "units").glob("*.npz")}
+def trials(directory: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in (directory / "trials").glob("*.npz")}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     try:
         deadline = time.monotonic() + 300
-        while len(units(directory)) < 2 and killed.poll() is None and time.monotonic() < deadline:
+        while len(trials(directory)) < 2 and killed.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
         killed.send_signal(signal.SIGINT)
         _, errors = killed.communicate(timeout=120)
@@ -51,7 +52,7 @@ def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         killed.kill()
     assert killed.returncode == 130, errors.decode()
     assert errors.decode().strip().splitlines()[-1] == "ddnn: interrupted"
-    before = units(directory)
+    before = trials(directory)
     assert before
     assert not (directory / "report.html").exists()
 
@@ -59,7 +60,7 @@ def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     (directory / "stdout.txt").write_text(result.stdout)
-    after = units(directory)
+    after = trials(directory)
     assert len(after) > len(before)
     assert {name: after[name] for name in before} == before
     return directory
@@ -105,14 +106,14 @@ def test_the_readmes_table_is_printed_in_its_own_format(place: Path) -> None:
 
 
 def test_what_is_trained_is_not_trained_again(place: Path, mnist: Path) -> None:
-    before = units(place)
+    before = trials(place)
     result = reproduce(
         "--data", "mnist", "--path", mnist, "--seeds", 1, "--epochs", 2, "--out", place,
         "--only", "table-1,figure-8", "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert set(json.loads(result.stdout)["tables"]) == {"table_1", "figure_8"}
-    assert units(place) == before
+    assert trials(place) == before
     # The report is the one asked for last, with nothing of another beside it.
     assert {file.stem for file in (place / "tables").glob("*")} == {"table_1", "figure_8"}
     assert {file.stem for file in (place / "figures").glob("*")} == {"table_1", "figure_8"}
@@ -124,7 +125,7 @@ def test_what_is_trained_is_not_trained_again(place: Path, mnist: Path) -> None:
         (["--only", "table-9"], "claims, figure-6, table-1"),
         (["--only", ","], "at least one table or figure"),
         (["--epochs", "3"], "holds results with epochs 2, not 3"),
-        (["--data", "scenes", "--path", "x"], "no `path` here"),
+        (["--data", "scenes", "--path", "x"], "no `path` for the data set 'scenes'"),
         (["--seeds", "0"], "greater than or equal to 1"),
         (["--devices", "7"], "7"),
     ],
@@ -132,13 +133,13 @@ def test_what_is_trained_is_not_trained_again(place: Path, mnist: Path) -> None:
 def test_bad_input_is_one_line_before_any_training(
     place: Path, mnist: Path, arguments: list[str], message: str
 ) -> None:
-    before = units(place)
+    before = trials(place)
     result = reproduce("--data", "mnist", "--path", mnist, "--epochs", 2, "--out", place, *arguments)
     assert result.returncode == 2
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
     assert message in result.stderr
-    assert units(place) == before
+    assert trials(place) == before
 
 
 def test_a_directory_with_other_files_is_refused(mnist: Path, tmp_path: Path) -> None:
@@ -147,3 +148,22 @@ def test_a_directory_with_other_files_is_refused(mnist: Path, tmp_path: Path) ->
     assert result.returncode == 2
     assert "holds other files" in result.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_unlike_devices(tmp_path: Path) -> None:
+    """Six vectors: an item about filters is left out with its reason, the others are there."""
+    random = np.random.default_rng(0)
+    counts = {"fac": 216, "fou": 76, "kar": 64, "mor": 6, "pix": 240, "zer": 47}
+    arrays = {name: random.normal(size=(60, count)).astype(np.float32) for name, count in counts.items()}
+    np.savez(tmp_path / "mfeat.npz", y=np.arange(60) % 10, **arrays)
+    result = reproduce(
+        "--data", "mfeat", "--path", tmp_path / "mfeat.npz", "--seeds", 1, "--epochs", 1,
+        "--out", tmp_path / "out", "--only", "figure-6,table-2,figure-9", "--json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    results = json.loads(result.stdout)
+    assert set(results["tables"]) == {"figure_6", "table_2"}
+    assert set(results["left_out"]) == {"figure-9"}
+    assert "no device has a ConvP block" in results["left_out"]["figure-9"]
+    assert [row["device"] for row in results["tables"]["figure_6"]["rows"]] == list(counts)
+    assert "inputs fac 216, fou 76, kar 64, mor 6, pix 240, zer 47" in results["about"][0]

@@ -1,4 +1,4 @@
-"""Units that are really trained, on a small file in MNIST's form, in a process that uses TensorFlow."""
+"""Trials that are really trained, on a small file in MNIST's form, in a process that uses TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from ddnn_tf.datasets import DataSource
-from ddnn_tf.evaluation import experiment as module
+from ddnn_tf.evaluation import executor
+from ddnn_tf.evaluation import trial as trial_module
 from ddnn_tf.evaluation.accuracy import tier_probabilities
 from ddnn_tf.evaluation.experiment import Experiment
 from ddnn_tf.network import build, with_presence
@@ -33,48 +34,54 @@ def experiment(source: DataSource, tmp_path_factory: pytest.TempPathFactory) -> 
     return Experiment(source, tmp_path_factory.mktemp("results"), seeds=2, epochs=1)
 
 
-def test_one_unit_trains_beside_a_running_tensorflow(experiment: Experiment) -> None:
+def test_one_trial_trains_beside_a_running_tensorflow(experiment: Experiment) -> None:
     """And its answers without some devices are those of its network with that mask."""
     tf.reduce_sum(tf.ones(3))
     threads = tf.config.threading.get_intra_op_parallelism_threads()
-    unit = experiment.network(1)
-    assert [len(missing) for missing in unit.missing] == [1, 1, 2, 1, 2, 2, 3]
-    trained = experiment.trained(unit)
+    trial = experiment.network(1)
+    assert [len(missing) for missing in trial.missing] == [1, 1, 2, 1, 2, 2, 3]
+    answers = experiment.answers(trial)
     assert tf.config.threading.get_intra_op_parallelism_threads() == threads
     data = experiment.data(1)
-    images = data.images[data.split["test"]]
-    model = build(unit.topology)
-    with np.load(experiment.directory / "units" / f"{unit.key}.npz", allow_pickle=False) as file:
+    views = data.part("test")
+    samples = len(data.split["test"])
+    model = build(trial.topology)
+    with np.load(experiment.directory / "trials" / f"{trial.key}.npz", allow_pickle=False) as file:
         model.set_weights([file[f"weight_{at}"] for at in range(len(model.weights))])
-    masked = with_presence(model, unit.topology)
-    for missing in ((), *unit.missing):
-        present = np.ones((len(images), 3), dtype=bool)
-        present[:, list(missing)] = False
-        expected = tier_probabilities(masked, unit.topology, images, present)
-        found = trained.without[missing] if missing else trained.test
+    masked = with_presence(model, trial.topology)
+    for missing in ((), *trial.missing):
+        present = np.ones((samples, 3), dtype=bool)
+        present[:, [data.device_names.index(name) for name in missing]] = False
+        expected = tier_probabilities(masked, trial.topology, views, present)
+        found = answers.of("test", missing)
         for tier, probabilities in expected.items():
             assert np.allclose(found[tier], probabilities, atol=1e-5), (missing, tier)
-    assert not np.allclose(trained.without[(0,)]["cloud"], trained.without[(1,)]["cloud"], atol=1e-3)
-    assert not (experiment.directory / "units" / unit.key).exists()
+    without = [answers.without[(name,)]["cloud"] for name in ("device_0", "device_1")]
+    assert not np.allclose(*without, atol=1e-3)
+    assert not (experiment.directory / "trials" / trial.key).exists()
+    with pytest.raises(ValueError, match="one of the trial's sets of devices, but got device_0, device_9"):
+        answers.of("test", ("device_0", "device_9"))
+    with pytest.raises(ValueError, match="validation or test"):
+        answers.of("train")
 
 
-def test_several_units_train_each_once(experiment: Experiment) -> None:
-    units = [experiment.individual(0), experiment.network(0, columns=[1]), experiment.individual(0)]
-    experiment.train(units)
-    place = experiment.directory / "units"
+def test_several_trials_train_each_once(experiment: Experiment) -> None:
+    trials = [experiment.individual(0), experiment.network(0, devices=["device_1"]), experiment.individual(0)]
+    experiment.train(trials)
+    place = experiment.directory / "trials"
     files = {file.name: file.stat().st_mtime_ns for file in place.glob("*.npz")}
-    assert {f"{unit.key}.npz" for unit in units} <= set(files)
+    assert {f"{trial.key}.npz" for trial in trials} <= set(files)
     again = Experiment(experiment.source, experiment.directory, seeds=1, epochs=1)
-    again.train(units)
+    again.train(trials)
     assert len(again.individual_accuracy(0)) == 3
     assert {
-        file.name: file.stat().st_mtime_ns for file in (experiment.directory / "units").glob("*.npz")
+        file.name: file.stat().st_mtime_ns for file in (experiment.directory / "trials").glob("*.npz")
     } == files
 
 
-def test_a_damaged_unit_is_found_before_anything_is_trained(source: DataSource, tmp_path: Path) -> None:
+def test_a_damaged_trial_is_found_before_anything_is_trained(source: DataSource, tmp_path: Path) -> None:
     experiment = Experiment(source, tmp_path, seeds=1, epochs=1)
-    file = tmp_path / "units" / f"{experiment.individual(0).key}.npz"
+    file = tmp_path / "trials" / f"{experiment.individual(0).key}.npz"
     file.parent.mkdir()
     file.write_bytes(b"PK half a file")
     with pytest.raises(ValueError, match="remove it, and it is trained again"):
@@ -82,20 +89,23 @@ def test_a_damaged_unit_is_found_before_anything_is_trained(source: DataSource, 
     assert list(file.parent.iterdir()) == [file]
 
 
-def _die(unit: object, directory: object) -> str:
+def _die(trial: object, directory: object) -> str:
     os._exit(9)
 
 
 def test_a_killed_worker_is_one_sentence(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_train_unit", _die)
+    monkeypatch.setattr(executor, "_train_trial", _die)
     with pytest.raises(OSError, match="give the same command again"):
         experiment.train([experiment.network(0, local="AP")])
 
 
-def test_other_code_makes_other_units(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_makes_other_trials(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     before = experiment.network(0).key
-    monkeypatch.setattr(module, "_sources_digest", lambda: "other")
-    assert experiment.network(0).key != before
+    again = Experiment(experiment.source, experiment.directory, seeds=2, epochs=1)
+    assert again.network(0).key == before
+    monkeypatch.setattr(trial_module, "_sources_digest", lambda modules: "other")
+    again = Experiment(experiment.source, experiment.directory, seeds=2, epochs=1)
+    assert again.network(0).key != before
 
 
 def test_other_data_keep_their_own_epochs(experiment: Experiment) -> None:
@@ -103,3 +113,20 @@ def test_other_data_keep_their_own_epochs(experiment: Experiment) -> None:
     assert experiment.with_source(other, 3).epochs == 3
     assert experiment.with_source(other, 4).epochs == 4
     assert experiment.with_source(other, 3) is experiment.with_source(other, 3)
+
+
+def test_unlike_devices_train_in_workers_too(tmp_path: Path) -> None:
+    """Their codings differ by seed, and the topology of a trial carries those of its own."""
+    random = np.random.default_rng(0)
+    counts = {"fac": 216, "fou": 76, "kar": 64, "mor": 6, "pix": 240, "zer": 47}
+    arrays = {name: random.normal(size=(60, count)).astype(np.float32) for name, count in counts.items()}
+    file = tmp_path / "mfeat.npz"
+    np.savez(file, y=np.arange(60) % 10, **arrays)
+    experiment = Experiment(DataSource(name="mfeat", path=str(file)), tmp_path / "out", seeds=2, epochs=1)
+    trials = [experiment.network(seed, devices=["zer", "mor"]) for seed in experiment.seeds]
+    assert trials[0].topology.codings != trials[1].topology.codings
+    experiment.train(trials)
+    for trial in trials:
+        found = experiment.measure(trial)
+        assert list(found.exit_accuracy) == ["local", "cloud"]
+        assert {"zer -> local", "mor -> cloud"} <= set(found.bytes_per_link)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.evaluation import (
+from ddnn_tf.datasets.multiview import PARTS
+from ddnn_tf.evaluation.experiment import Experiment
+from ddnn_tf.evaluation.item import ITEMS, Item, items_in_order, register_item
+from ddnn_tf.evaluation.items import (
+    accuracy_against_bytes,
     claims,
     confusion,
     edge,
@@ -22,53 +27,54 @@ from ddnn_tf.evaluation import (
     figure_8,
     figure_9,
     figure_10,
-    pareto,
     reduction,
     reliability,
     table_1,
     table_2,
 )
-from ddnn_tf.evaluation.experiment import Experiment, Trained, Unit, subsets
-from ddnn_tf.evaluation.reproduce import ITEMS, Item, choose
-from ddnn_tf.evaluation.tables import Estimate, mean, percent
+from ddnn_tf.evaluation.reproduce import chosen_items
+from ddnn_tf.evaluation.result_table import Estimate, mean, percent
+from ddnn_tf.evaluation.store import Answers
+from ddnn_tf.evaluation.trial import Trial, subsets
 from ddnn_tf.exits import normalized_entropy
+from ddnn_tf.schemes import SCHEMES, Scheme, zero
+from ddnn_tf.specs import Coding
 from ddnn_tf.topology import Topology
 
 OFFLINE = [name for name in ITEMS if name != "missing-devices"]
 
 
 class RandomAnswers(Experiment):
-    """Three seeds on the tiny data; `asked` collects the units that tables look at."""
+    """Three seeds on the tiny data; `asked` collects the trials that tables look at."""
 
-    def __init__(self, data: MultiViewDataset, directory: Path) -> None:
-        super().__init__(DataSource(name="scenes"), directory, seeds=3, epochs=7)
+    def __init__(self, data: MultiViewDataset, directory: Path, name: str = "scenes") -> None:
+        super().__init__(DataSource(name=name), directory, seeds=3, epochs=7)
         self._data = dict.fromkeys(self.seeds, data)
-        self.asked: set[Unit] = set()
-        self._trained: dict[Unit, Trained] = {}
-        self.changes: dict[str, object] = {}
+        self.asked: set[Trial] = set()
+        self.invented: dict[Trial, Answers] = {}
 
-    def train(self, units: Sequence[Unit], workers: int | None = None) -> None:
+    def train(self, trials: Sequence[Trial], workers: int | None = None) -> None:
         raise AssertionError("A table must not train here.")
 
-    def trained(self, unit: Unit) -> Trained:
-        self.asked.add(unit)
-        if unit not in self._trained:
-            self._trained[unit] = self._invent(unit)
-        return self._trained[unit]
+    def answers(self, trial: Trial) -> Answers:
+        self.asked.add(trial)
+        if trial not in self.invented:
+            self.invented[trial] = self._invent(trial)
+        return self.invented[trial]
 
-    def _invent(self, unit: Unit) -> Trained:
-        random = np.random.default_rng(int(unit.key, 16) % 2**32)
-        names = unit.topology.device_names if unit.is_individual else unit.topology.exit_tiers
+    def _invent(self, trial: Trial) -> Answers:
+        random = np.random.default_rng(int(trial.key, 16) % 2**32)
+        names = trial.outputs
 
         def answers(part: str) -> dict[str, np.ndarray]:
             count = len(self.data().split[part])
             sharp = random.uniform(1, 4)
-            logits = random.normal(size=(len(names), count, unit.topology.classes)) * sharp
+            logits = random.normal(size=(len(names), count, trial.topology.classes)) * sharp
             odds = np.exp(logits)
             return dict(zip(names, odds / odds.sum(axis=-1, keepdims=True), strict=True))
 
-        without = {missing: answers("test") for missing in unit.missing}
-        return Trained(answers("validation"), answers("test"), without, seconds=1.0)
+        without = {missing: answers("test") for missing in trial.missing}
+        return Answers(answers("validation"), answers("test"), without, seconds=1.0)
 
 
 @pytest.fixture
@@ -76,13 +82,31 @@ def experiment(tiny_data: MultiViewDataset, tmp_path: Path) -> RandomAnswers:
     return RandomAnswers(tiny_data, tmp_path / "results")
 
 
-@pytest.mark.parametrize("name", OFFLINE)
-def test_an_item_asks_for_all_that_it_reads_and_draws_its_tables(
-    name: str, experiment: RandomAnswers
-) -> None:
-    item: Item = ITEMS[name]
+def unlike_data(shapes: Mapping[str, tuple[int, ...]], *, balance: bool = False) -> MultiViewDataset:
+    """Random codes of unlike devices, four classes, most samples of the first."""
+    random = np.random.default_rng(1)
+    labels = np.where(np.arange(120) % 5 < 3, 0, np.arange(120) % 4).astype(np.int64)
+    views = {name: random.integers(0, 256, (120, *shape), dtype=np.uint8) for name, shape in shapes.items()}
+    return MultiViewDataset(
+        name="unlike",
+        views=views,
+        labels=labels,
+        presence=np.ones((120, len(shapes)), dtype=bool),
+        class_names=("empty", "one", "two", "three"),
+        split=dict(zip(PARTS, np.split(np.arange(120), [72, 92]), strict=True)),
+        split_rule="in order",
+        codings={
+            name: Coding(scale=(0.5,) * shape[-1], offset=(1.0,) * shape[-1])
+            for name, shape in shapes.items()
+        },
+        balance=balance,
+    )
+
+
+def check(item: Item, experiment: RandomAnswers) -> None:
+    """An item asks for all that it reads, and draws its tables."""
     tables = item.tables(experiment)
-    planned = {*item.units(experiment), *getattr(item, "first_units", lambda _: [])(experiment)}
+    planned = {*item.trials(experiment), *item.first_trials(experiment)}
     assert experiment.asked <= planned
     for table in tables:
         assert table.rows
@@ -96,25 +120,162 @@ def test_an_item_asks_for_all_that_it_reads_and_draws_its_tables(
         figure.draw_without_rendering()
 
 
+@pytest.mark.parametrize("name", OFFLINE)
+def test_an_item_asks_for_all_that_it_reads_and_draws_its_tables(
+    name: str, experiment: RandomAnswers
+) -> None:
+    assert ITEMS[name].obstacle(experiment) is None
+    check(ITEMS[name], experiment)
+
+
+SERIES = {"S1": (6, 3), "S5": (6, 2), "S7": (6, 1)}
+VECTORS = {"fac": (9,), "mor": (6,)}
+MIXED = {"camera": (6, 4, 3), "microphone": (8, 1), "co2": (2,)}
+
+
+@pytest.mark.parametrize("shapes", [SERIES, VECTORS, MIXED], ids=["series", "vectors", "mixed"])
+@pytest.mark.parametrize("name", OFFLINE)
+def test_an_item_works_for_unlike_devices_or_says_why_not(
+    name: str, shapes: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    unlike = RandomAnswers(unlike_data(shapes, balance=shapes is SERIES), tmp_path, "occupancy")
+    reason = ITEMS[name].obstacle(unlike)
+    if reason is None:
+        check(ITEMS[name], unlike)
+    assert (reason is not None) == (name == "figure-9" and shapes is VECTORS)
+    assert reason is None or "'occupancy' senses a vector: no device has a ConvP block" in reason
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_an_item_works_for_one_device_or_says_why_not(
+    name: str, tiny_data: MultiViewDataset, tmp_path: Path
+) -> None:
+    alone = RandomAnswers(tiny_data.with_devices(["device_1"]), tmp_path)
+    reason = ITEMS[name].obstacle(alone)
+    if reason is None:
+        check(ITEMS[name], alone)
+    assert (reason is not None) == (name in ("figure-8", "figure-10"))
+    assert reason is None or "has one device" in reason
+
+
+def test_claims_about_several_devices_need_several(tiny_data: MultiViewDataset, tmp_path: Path) -> None:
+    (several,) = claims.tables(RandomAnswers(tiny_data, tmp_path))
+    (one,) = claims.tables(RandomAnswers(tiny_data.with_devices(["device_0"]), tmp_path))
+    assert len(several.rows) == 6
+    left = [row["claim"] for row in several.rows if row["claim"] not in [row["claim"] for row in one.rows]]
+    assert left == [
+        "the cloud is above the local exit for every number of devices",
+        "any single failure costs only a few points (at most 5)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "names"),
+    [
+        (table_1, ("local", "cloud", "overall")),
+        (table_2, ("overall",)),
+        (figure_7, ("overall",)),
+        (figure_8, ("individual", "local", "cloud", "overall")),
+        (figure_9, ("local", "cloud", "overall")),
+        (figure_10, ("individual", "local", "cloud", "overall")),
+        (edge, ("local", "edge", "cloud", "overall")),
+        (reduction, ("overall",)),
+        (accuracy_against_bytes, ("overall",)),
+    ],
+)
+def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_weighted(
+    item: Item, names: Sequence[str], tmp_path: Path
+) -> None:
+    table = item.tables(RandomAnswers(unlike_data(SERIES, balance=True), tmp_path))[0]
+    for name in names:
+        plain = table.columns.index(f"{name} %")
+        assert table.columns[plain + 1] == f"{name} balanced %"
+    plain_table = item.tables(RandomAnswers(unlike_data(SERIES), tmp_path))[0]
+    assert [column for column in table.columns if "balanced" not in column] == plain_table.columns
+
+
+def test_balanced_accuracy_is_the_mean_over_the_classes(tmp_path: Path) -> None:
+    weighted = RandomAnswers(unlike_data(SERIES, balance=True), tmp_path)
+    trial = weighted.network(0)
+    weighted.answers(trial).test["cloud"][:] = [0.97, 0.01, 0.01, 0.01]  # always "empty"
+    found = weighted.measure(trial, {"local": 0.0})
+    labels = weighted.labels(trial)
+    assert found.overall_accuracy == (labels == 0).mean() > 0.5
+    assert found.overall_balanced_accuracy == 0.25
+    # A device alone that always says "empty" is the worst, though most samples are.
+    alone = weighted.answers(weighted.individual(0)).test
+    alone["S5"][:] = [0.97, 0.01, 0.01, 0.01]
+    for device in ("S1", "S7"):
+        alone[device][:] = np.eye(4)[np.where(np.arange(len(labels)) % 2, labels, 3 - labels)]
+    accuracy = weighted.individual_accuracy(0)
+    assert accuracy["S5"] > max(accuracy["S1"], accuracy["S7"])
+    assert weighted.individual_accuracy(0, balanced=True)["S5"] == 0.25
+    assert weighted.worst_to_best(0)[0] == "S5"
+
+
+def test_codings_of_a_trial_are_those_of_its_seed(tmp_path: Path) -> None:
+    coded = RandomAnswers(unlike_data(SERIES), tmp_path)
+    other = replace(coded.data(1), codings={"S1": Coding(scale=(2.0,) * 3, offset=(0.0,) * 3)})
+    coded._data[1] = other
+    assert coded.network(1).topology.codings == other.codings
+    assert coded.network(0).topology.codings == coded.data(0).codings
+    assert coded.network(1).missing == tuple(subsets(coded.devices))
+
+
+def test_a_new_figure_touches_one_file(experiment: RandomAnswers) -> None:
+    """Items are found by discovery, in the order of the report; a user registers his own."""
+    names = list(items_in_order())
+    assert names == [
+        "claims", "figure-6", "table-1", "table-2", "figure-7", "figure-8", "figure-9", "figure-10",
+        "missing-devices", "reduction", "edge", "confusion", "reliability", "pareto",
+    ]  # fmt: skip
+    own = Item("mine", order=25, title="Mine", tables=table_1.tables)
+    with pytest.raises(ValueError, match="'table-1' is registered by"):
+        register_item(replace(own, name="table-1"))
+    register_item(own)
+    try:
+        assert list(items_in_order())[2:5] == ["table-1", "mine", "table-2"]
+        assert list(chosen_items(["table-2", "mine"])) == ["mine", "table-2"]
+    finally:
+        del ITEMS._parts["mine"]
+    assert own.trials(experiment) == own.first_trials(experiment) == own.lines([]) == []
+    assert own.obstacle(experiment) is None
+
+
+def test_table_1_has_rows_for_schemes_of_others(
+    experiment: RandomAnswers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = Scheme("GATED", False, zero, "ddnn_tf.aggregation:ConcatAggregation")
+    monkeypatch.setitem(SCHEMES._parts, "GATED", gated)
+    (table,) = table_1.tables(experiment)
+    assert [row["scheme"] for row in table.rows][9:] == ["GATED-CC", "MP-GATED"]
+    assert table.rows[9]["paper cloud %"] is None
+    assert {*table_1.trials(experiment)} >= experiment.asked
+    for figure in table_1.figures([table]).values():
+        figure.draw_without_rendering()
+
+
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"out of claims, figure-6, table-1.*but got 'table-9'"):
-        choose(["table-1", "table-9"])
+        chosen_items(["table-1", "table-9"])
     with pytest.raises(ValueError, match="at least one"):
-        choose([])
-    assert choose(["figure-8", "table-1"]) == ["table-1", "figure-8"]
+        chosen_items([])
+    assert list(chosen_items(["figure-8", "table-1"])) == ["table-1", "figure-8"]
 
 
 def test_table_1_has_the_papers_nine_schemes(experiment: RandomAnswers) -> None:
     (table,) = table_1.tables(experiment)
     assert [row["scheme"] for row in table.rows][:3] == ["MP-MP", "MP-CC", "AP-AP"]
     assert len(table.rows) == 9
-    unit = experiment.network(1, local="AP", upper="CC")
-    assert unit.topology.exits["local"].aggregation == "AP"
-    labels = experiment.labels(unit)
+    trial = experiment.network(1, local="AP", upper="CC")
+    scheme = trial.topology.hierarchy["local"].scheme
+    assert scheme is not None
+    assert scheme.name == "AP"
+    labels = experiment.labels(trial)
     right = [
         float(
             (
-                experiment.trained(experiment.network(seed, local="AP", upper="CC")).test["cloud"].argmax(1)
+                experiment.answers(experiment.network(seed, local="AP", upper="CC")).test["cloud"].argmax(1)
                 == labels
             ).mean()
         )
@@ -132,16 +293,16 @@ def test_table_2_ends_and_threshold_chosen_on_validation_only(experiment: Random
     assert mean(at_one["local exit %"]) == 100
     assert mean(at_one["bytes"]) == 4 * 2
     chosen = table_2.sweet_spot(experiment)
-    unit = experiment.network(0)
-    before = experiment.thresholds(unit)
+    trial = experiment.network(0)
+    before = experiment.thresholds(trial)
     # Other answers to the test samples leave the thresholds as they are; to validation samples, not.
-    trained = experiment.trained(unit)
-    trained.test["local"][:] = 0.5
-    assert experiment.thresholds(unit) == before
+    answers = experiment.answers(trial)
+    answers.test["local"][:] = 0.5
+    assert experiment.thresholds(trial) == before
     assert table_2.sweet_spot(experiment) == chosen
-    trained.validation["local"][:] = 0.5
-    trained.validation["cloud"][:] = np.eye(2)[experiment.labels(unit, "validation")] * 0.98 + 0.01
-    assert experiment.thresholds(unit) == {"local": 0.0}
+    answers.validation["local"][:] = 0.5
+    answers.validation["cloud"][:] = np.eye(2)[experiment.labels(trial, "validation")] * 0.98 + 0.01
+    assert experiment.thresholds(trial) == {"local": 0.0}
 
 
 def test_figure_6_counts_every_view(experiment: RandomAnswers) -> None:
@@ -167,10 +328,10 @@ def test_figure_8_adds_devices_from_worst_to_best(experiment: RandomAnswers) -> 
     for seed in experiment.seeds:
         accuracy = experiment.individual_accuracy(seed)
         assert accuracy[experiment.worst_to_best(seed)[0]] == min(accuracy)
-    columns = {unit.columns for unit in figure_8.units(experiment) if len(unit.columns) == 1}
-    assert columns == {(experiment.worst_to_best(seed)[0],) for seed in experiment.seeds}
+    chosen = {trial.devices for trial in figure_8.trials(experiment) if len(trial.devices) == 1}
+    assert chosen == {(experiment.worst_to_best(seed)[0],) for seed in experiment.seeds}
     # The largest network is the one of all other tables, not trained again.
-    assert experiment.network(0) in figure_8.units(experiment)
+    assert experiment.network(0) in figure_8.trials(experiment)
     assert table.rows[0]["paper cloud %"] == 55
 
 
@@ -221,9 +382,10 @@ def test_figure_10_covers_every_set_once(experiment: RandomAnswers) -> None:
 
 @pytest.mark.parametrize(("devices", "count"), [(1, 1), (3, 7), (6, 63), (8, 255), (9, 9 + 36)])
 def test_subsets(devices: int, count: int) -> None:
-    found = subsets(devices)
+    names = [f"device_{number}" for number in range(devices)]
+    found = subsets(names)
     assert len(found) == len(set(found)) == count
-    assert all(failed and list(failed) == sorted(set(failed)) for failed in found)
+    assert all(failed and sorted(set(failed), key=names.index) == list(failed) for failed in found)
 
 
 def test_reduction_is_raw_bytes_over_ours(experiment: RandomAnswers) -> None:
@@ -254,7 +416,9 @@ def test_confusion_rows_are_shares_of_a_class(experiment: RandomAnswers) -> None
     assert all(mean(row["as dark %"]) + mean(row["as bright %"]) == pytest.approx(100) for row in table.rows)
     local = [row for row in table.rows if row["exit"] == "local"]
     right = sum(mean(row[f"as {row['true class']} %"]) * mean(row["samples"]) for row in local)
-    accuracies = [experiment.measure(experiment.network(seed)).local_accuracy for seed in experiment.seeds]
+    accuracies = [
+        experiment.measure(experiment.network(seed)).exit_accuracy["local"] for seed in experiment.seeds
+    ]
     assert right / sum(mean(row["samples"]) for row in local) == pytest.approx(percent(accuracies).mean)
 
 
@@ -269,7 +433,7 @@ def test_calibration_by_hand() -> None:
 def test_reliability_of_an_exit_that_is_right_as_often_as_it_says(experiment: RandomAnswers) -> None:
     labels = experiment.data().targets("test")
     for seed in experiment.seeds:
-        answers = experiment.trained(experiment.network(seed)).test["cloud"]
+        answers = experiment.answers(experiment.network(seed)).test["cloud"]
         # 12 of 16 right, and always 75 % sure.
         answered = np.where(np.arange(16) < 12, labels, 1 - labels)
         answers[:] = np.where(np.eye(2)[answered] > 0, 0.75, 0.25)
@@ -279,21 +443,8 @@ def test_reliability_of_an_exit_that_is_right_as_often_as_it_says(experiment: Ra
     assert [mean(row["samples"]) for row in bins.rows if row["exit"] == "cloud"] == [48]
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
-def test_front_is_what_no_point_beats(points: list[tuple[int, int]]) -> None:
-    found = pareto.front([(float(cost), float(gain)) for cost, gain in points])
-    chosen = [points[at] for at in found]
-    assert chosen == sorted(set(chosen))
-    for cost, gain in points:
-        assert any(cost >= other and gain <= better for other, better in chosen)
-    for cost, gain in chosen:
-        assert not any(
-            (other, better) != (cost, gain) and other <= cost and better >= gain for other, better in points
-        )
-
-
 def test_pareto_front_is_chosen_on_validation(experiment: RandomAnswers) -> None:
-    best, everything = pareto.tables(experiment)
+    best, everything = accuracy_against_bytes.tables(experiment)
     assert len(everything.rows) == 12 * 51
     accuracy = [mean(row["validation overall %"]) for row in best.rows]
     assert accuracy == sorted(accuracy)
@@ -305,29 +456,29 @@ def test_claims_are_decided_by_the_numbers(experiment: RandomAnswers) -> None:
     assert [row["holds (means)"] for row in table.rows][-1] == "no"  # 64 bytes of raw image
     labels = experiment.data().targets("test")
     right = np.eye(2)[labels] * 0.98 + 0.01
-    for unit in table_1.units(experiment):
+    for trial in table_1.trials(experiment):
         for tier in ("local", "cloud"):
-            experiment.trained(unit).test[tier][:] = (
-                right if unit == experiment.network(unit.source.seed) else 0.5
+            experiment.answers(trial).test[tier][:] = (
+                right if trial == experiment.network(trial.source.seed) else 0.5
             )
     (table,) = claims.tables(experiment)
     assert table.rows[0]["holds (means)"] == "yes"
     assert "MP-CC 100 ± 0 %" in str(table.rows[0]["numbers"])
 
 
-def test_units_are_addressed_by_content(experiment: RandomAnswers) -> None:
-    unit = experiment.network(0)
-    assert unit == experiment.network(0, local="MP", upper="CC", filters=4)
+def test_trials_are_addressed_by_content(experiment: RandomAnswers) -> None:
+    trial = experiment.network(0)
+    assert trial == experiment.network(0, local="MP", upper="CC", filters=4)
     others = [
         experiment.network(1),
         experiment.network(0, local="AP"),
         experiment.network(0, filters=2),
-        experiment.network(0, columns=[1, 0]),
-        experiment.network(0, missing=[(0,)]),
+        experiment.network(0, devices=["device_1", "device_0"]),
+        experiment.network(0, missing=[("device_0",)]),
         experiment.individual(0),
         Experiment.network(_longer(experiment), 0),
     ]
-    assert len({unit, *others}) == 1 + len(others)
+    assert len({trial, *others}) == 1 + len(others)
 
 
 def _longer(experiment: RandomAnswers) -> RandomAnswers:

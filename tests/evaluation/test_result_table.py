@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddnn_tf.evaluation.paper import paper
-from ddnn_tf.evaluation.tables import Estimate, Table, estimate, mean, percent
+from ddnn_tf.evaluation.result_table import Estimate, Table, estimate, mean, percent
 
 
 def test_interval_is_students_t() -> None:
