@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from ddnn_tf.registry import Registry
+from ddnn_tf.registry import Registry, choose
 
 
 def test_parts_are_found_by_name_in_the_order_of_registration() -> None:
@@ -29,3 +32,31 @@ def test_an_unknown_name_is_an_error_with_those_there_are() -> None:
     parts.register("one", 1)
     with pytest.raises(ValueError, match="the part to be one of one, but got 'two'"):
         parts["two"]
+
+
+def test_the_modules_of_a_package_register_its_parts_when_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "engines"
+    package.mkdir()
+    init = "from ddnn_tf.registry import Registry\nENGINES = Registry('engine', package=__name__)\n"
+    (package / "__init__.py").write_text(init)
+    for name in ("steam", "diesel"):
+        (package / f"{name}.py").write_text(f"from engines import ENGINES\nENGINES.register('{name}', 1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    from engines import ENGINES
+
+    assert "engines.diesel" not in sys.modules
+    assert ENGINES.registered == ("diesel", "steam")
+    assert ENGINES["steam"] == 1
+    assert list(ENGINES) == ["diesel", "steam"]
+
+
+def test_names_are_chosen_in_the_order_of_those_known() -> None:
+    known = ["tflite", "tflite-int8", "lce"]
+    assert choose("target", None, known) == known
+    assert choose("target", ["lce", "tflite"], known) == ["tflite", "lce"]
+    with pytest.raises(ValueError, match=r"a target out of tflite, tflite-int8, lce, but got 'onnx'"):
+        choose("target", ["onnx"], known)
+    with pytest.raises(ValueError, match=r"at least one section out of local, but got none"):
+        choose("section", [], {"local": 1})

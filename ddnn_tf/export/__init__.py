@@ -1,7 +1,7 @@
 """Sections of a trained network as artefacts that other engines run, each checked against Keras.
 
-    >>> TARGETS.registered
-    ('c', 'c-fixed', 'lce', 'micro', 'micro-int16', 'micro-int8', 'savedmodel', 'tflite', 'tflite-int8')
+    >>> TARGETS["tflite-int8"].sections
+    'any section'
 
 Neither TensorFlow nor a converter is imported here: a device that runs an artefact needs neither.
 """

@@ -42,6 +42,7 @@ def bundle(run: Path) -> Path:
     records = json.loads(result.stdout)
     keys = {"section", "target", "bytes", "bit_agreement", "decision_agreement", "max_logit_error", "passed"}
     assert all(keys <= set(record) and record["passed"] and record["samples"] >= 500 for record in records)
+    assert all(0 < record["accuracy_samples"] <= record["samples"] for record in records)
     pairs = {(record["section"], record["target"]) for record in records}
     engines = ("tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce", "c", "c-fixed")
     devices = {("device_0", name) for name in engines}
@@ -56,8 +57,8 @@ def test_lce_names_what_is_binary_and_what_is_not(run: Path) -> None:
     place = run.parent / "lce"
     result = ddnn("export", run, "--out", place, "--target", "lce", "--section", "device_1")
     assert result.returncode == 0, result.stderr
-    line = "device_1 in lce: binary device_1_exit_dense; real-valued device_1_convp_0_conv (takes pixels)."
-    assert line in result.stdout
+    real_valued = "real-valued device_1_convp_0_conv (takes 8-bit codes)"
+    assert f"device_1 in lce: binary device_1_exit_dense; {real_valued}." in result.stdout
     manifest = json.loads((place / "manifest.json").read_text())
     assert "LceBconv2d" in manifest["artefacts"][0]["details"]["operators"]
 
@@ -106,7 +107,7 @@ def test_c_comes_with_what_it_takes_on_boards(run: Path) -> None:
     assert record["bit_agreement"] == 1
     assert record["message_bytes"] == {"class_vector": 32, "features": 64}
     files = sorted(file.name for file in (place / "device_1" / "c-fixed").iterdir())
-    assert files == ["ddnn_device.c", "ddnn_device.h", "ddnn_device.json"]
+    assert files == ["ddnn_device.c", "ddnn_device.h", "ddnn_device.json", "network.npz"]
     if missing_tools():
         assert record["boards"] == {}
         return
@@ -166,7 +167,10 @@ def test_a_changed_artefact_is_refused(bundle: Path, run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["RUN", "--target", "onnx"], "out of tflite, tflite-int8"),
+        (
+            ["RUN", "--target", "onnx"],
+            "out of c, c-fixed, lce, micro, micro-int8, micro-int16",
+        ),
         (["RUN", "--section", "edge_0"], "out of device_0, device_1, local, cloud"),
         (["RUN", "--section", "local", "--target", "micro"], "takes device sections"),
         (

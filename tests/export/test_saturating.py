@@ -9,16 +9,16 @@ from unlike import UNLIKE
 
 from ddnn_tf.export.replay import reads_codes
 from ddnn_tf.export.saturating import saturating
-from ddnn_tf.hierarchy import Role
+from ddnn_tf.hierarchy import Precision, Role
 from ddnn_tf.network import build
 from ddnn_tf.sections import Section, cut
 from ddnn_tf.topology import Cloud, Devices, Edge, Local, Topology
 
 
-def alike(scheme: str, upper: str = "binary") -> Topology:
+def alike(scheme: str, upper: Precision = "binary") -> Topology:
     return Topology(
-        devices=Devices(count=2, input=(12, 10, 3), filters=(6, 6)),
-        local=Local(aggregation=scheme),
+        devices=(Devices(count=2, input=(12, 10, 3), filters=(6, 6)),),
+        local=(Local(aggregation=scheme),),
         edges=(
             Edge(
                 name="edge_0",
@@ -72,7 +72,7 @@ def saturated(section: Section, inputs: Mapping[str, np.ndarray]) -> dict[str, n
 
 @pytest.mark.parametrize("upper", ["binary", "float"])
 @pytest.mark.parametrize("scheme", ["MP", "AP", "CC"])
-def test_a_section_without_signs_is_the_section(scheme: str, upper: str) -> None:
+def test_a_section_without_signs_is_the_section(scheme: str, upper: Precision) -> None:
     for name, section in shaken(alike(scheme, upper)).items():
         inputs = drawn_inputs(section)
         expected = section.run(inputs)

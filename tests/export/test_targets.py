@@ -21,7 +21,7 @@ from ddnn_tf.sections import Arrays, Section, cut, received
 from ddnn_tf.topology import Cloud, Devices, Edge, Topology
 
 TOPOLOGY = Topology(
-    devices=Devices(count=2, input=(12, 12, 3), filters=(4,)),
+    devices=(Devices(count=2, input=(12, 12, 3), filters=(4,)),),
     edges=(Edge(name="edge_0", senders=("device",), filters=(32,)),),
     cloud=Cloud(filters=(32,)),
 )
@@ -336,7 +336,7 @@ def test_a_join_converts_whatever_it_joins(
     device: dict[str, Any], cloud: dict[str, Any], scheme: str, name: str
 ) -> None:
     """TensorFlow's converter turns some ways to join feature maps into a reshape that mixes them up."""
-    topology = Topology(devices=Devices(count=3, **device), cloud=Cloud(aggregation=scheme, **cloud))
+    topology = Topology(devices=(Devices(count=3, **device),), cloud=Cloud(aggregation=scheme, **cloud))
     sections = sections_of(topology, on_codes=300, above=3)
     inputs = received(topology, sections, views_of(topology, SAMPLES))["cloud"]
     artefact = TARGETS[name].convert(sections["cloud"], inputs)
