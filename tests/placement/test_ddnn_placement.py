@@ -163,8 +163,8 @@ def three_levels() -> tuple[Topology, Latency]:
     topology = Topology(
         devices=Devices(count=3, **CAMERA),
         edges=(
-            Edge(name="north", senders=("device_0", "device_1"), filters=(8,)),
-            Edge(name="south", senders=("device_2",), filters=(8,), exit=False),
+            Edge(name="north", senders=("device_0", "device_1"), filters=(8,), exit=False),
+            Edge(name="south", senders=("device_2",), filters=(8,)),
             Edge(name="campus", senders=("north", "south"), filters=(16,)),
         ),
         cloud=Cloud(filters=(16,)),
@@ -181,7 +181,7 @@ def three_levels() -> tuple[Topology, Latency]:
         total += (1 - local) * max(
             costs.send(device, name, BITS)
             + costs.time(name, name)
-            + (costs.send(name, "aggregator", 12) if name == "north" else 0)
+            + (costs.send(name, "aggregator", 12) if name == "south" else 0)
             for name, devices in below.items()
             for device in devices
         )
@@ -226,7 +226,7 @@ def two_sites() -> tuple[Topology, Latency]:
 
 
 def unbalanced() -> tuple[Topology, Latency]:
-    """A camera behind an edge; a sensor without an exit and one that sends raw readings go to the cloud."""
+    """A camera behind an edge without an exit; two sensors, one of them without blocks, send to the cloud."""
     topology = Topology(
         devices=(
             Devices(name="camera", count=1, **CAMERA),
@@ -234,19 +234,15 @@ def unbalanced() -> tuple[Topology, Latency]:
             Devices(name="raw", input=(5,)),
         ),
         local=Local(devices=("camera",)),
-        edges=(Edge(name="edge", senders=("camera",), filters=(8,)),),
+        edges=(Edge(name="edge", senders=("camera",), filters=(8,), exit=False),),
         cloud=Cloud(adapter=(8,), units=(16,)),
     )
 
     def latency(costs: Costs) -> float:
-        _, edge, cloud = costs.profile.exit_shares.values()
+        _, cloud = costs.profile.exit_shares.values()
         total = costs.time("aggregator", "local") + costs.decision(12)
         total += costs.time("camera_0", "camera_0") + costs.send("camera_0", "aggregator", 12)
-        total += (edge + cloud) * (
-            costs.send("camera_0", "edge", BITS)
-            + costs.time("edge", "edge")
-            + costs.send("edge", "aggregator", 12)
-        )
+        total += cloud * (costs.send("camera_0", "edge", BITS) + costs.time("edge", "edge"))
         adapters = [name for name in costs.profile.demands if name.startswith("cloud_from_")]
         assert len(adapters) == 3
         return total + cloud * (
