@@ -25,6 +25,7 @@ from rich.table import Table
 
 import ddnn_tf
 from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.datasets.multiview import camera_views
 
 SAMPLES, DEVICES, SIDE, CLASSES, BATCH = 680, 6, 32, 3, 64
 WARM_UP = 2
@@ -34,9 +35,10 @@ def dataset() -> MultiViewDataset:
     random = np.random.default_rng(0)
     validation = SAMPLES // 10
     rows = np.arange(SAMPLES + 2 * validation)
+    images = random.integers(0, 256, (len(rows), DEVICES, SIDE, SIDE, 3), dtype=np.uint8)
     return MultiViewDataset(
         name="random",
-        images=random.integers(0, 256, (len(rows), DEVICES, SIDE, SIDE, 3), dtype=np.uint8),
+        views=camera_views(images),
         labels=random.integers(0, CLASSES, len(rows)),
         presence=np.ones((len(rows), DEVICES), dtype=bool),
         class_names=("car", "bus", "person"),
@@ -135,8 +137,9 @@ def torch_epochs(epochs: int) -> list[float]:
     network = Network()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3, eps=1e-8)
     data = dataset()
-    images = torch.from_numpy(data.images[:SAMPLES].transpose(0, 1, 4, 2, 3).astype(np.float32))
-    labels = torch.from_numpy(data.labels[:SAMPLES])
+    stacked = np.stack(list(data.part("train").values()), axis=1)
+    images = torch.from_numpy(stacked.transpose(0, 1, 4, 2, 3).astype(np.float32))
+    labels = torch.from_numpy(data.targets("train"))
     seconds = []
     for _ in range(epochs):
         start = time.perf_counter()
