@@ -62,10 +62,10 @@ class Choices:
         begins, ends = self.begins, self.ends
         self.spans = spans
         self._find_ends()
-        for at, transfer in enumerate(self.problem.transfers):
+        for index, transfer in enumerate(self.problem.transfers):
             rows = np.isin(ends[transfer.first], self.ends[transfer.first])
             columns = np.isin(begins[transfer.second], self.begins[transfer.second])
-            self.steps[at] = (self.steps[at] & steps[at])[np.ix_(rows, columns)]
+            self.steps[index] = (self.steps[index] & steps[index])[np.ix_(rows, columns)]
 
     def _all_spans(self) -> list[NDArray[np.bool_]]:
         problem = self.problem

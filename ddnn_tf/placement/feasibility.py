@@ -129,18 +129,18 @@ def _least_excess(problem: Problem, lifted: int | None, *, exclusive: bool) -> f
     columns = len(task)
     own = columns + units  # after x and the excess of each unit, who holds which unit
     total = own + (len(owners) * units if exclusive else 0)
-    at = np.arange(columns)
+    x_columns = np.arange(columns)
 
     def rows(values: Floats, row: NDArray[np.int64], column: NDArray[np.int64], count: int) -> Any:
         return coo_matrix((values, (row, column)), shape=(count, total))
 
-    constraints = [LinearConstraint(rows(np.ones(columns), task, at, tasks), 1, 1)]
+    constraints = [LinearConstraint(rows(np.ones(columns), task, x_columns, tasks), 1, 1)]
     for resource in range(len(RESOURCES)):
         scale = np.maximum(problem.capacity[resource], 1e-9)
         finite = np.isfinite(scale)
         scale = np.where(finite, scale, 1.0)
         values = np.where(finite[unit], problem.demand[resource, task] / scale[unit], 0.0)
-        matrix = rows(values, unit, at, units)
+        matrix = rows(values, unit, x_columns, units)
         if resource == lifted:
             matrix = matrix + rows(-1 / scale, np.arange(units), columns + np.arange(units), units)
         constraints.append(LinearConstraint(matrix, -np.inf, 1 + 1e-9))
@@ -148,7 +148,9 @@ def _least_excess(problem: Problem, lifted: int | None, *, exclusive: bool) -> f
         holds = own + np.searchsorted(owners, problem.owner[task]) * units + unit
         ones = np.ones(columns)
         constraints.append(
-            LinearConstraint(rows(ones, at, at, columns) - rows(ones, at, holds, columns), -np.inf, 0)
+            LinearConstraint(
+                rows(ones, x_columns, x_columns, columns) - rows(ones, x_columns, holds, columns), -np.inf, 0
+            )
         )
         every = np.arange(own, total)
         constraints.append(

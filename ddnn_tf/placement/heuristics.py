@@ -41,8 +41,8 @@ class Weighted:
         self.cost = relaxation.nodes(self.prices)
         # Cost of a hop from each task to the next, 0 after the last of a CNN.
         self.onward = np.zeros(len(self.cost))
-        for at, transfer in enumerate(self.problem.transfers):
-            self.onward[transfer.first] = relaxation.per_hop(at, self.prices)
+        for index, transfer in enumerate(self.problem.transfers):
+            self.onward[transfer.first] = relaxation.per_hop(index, self.prices)
 
     def value(self, units: Units) -> float:
         """The cost of an assignment `(tasks,)` of unit numbers."""
@@ -67,9 +67,9 @@ def construct(relaxation: Relaxation, prices: Prices, order: Sequence[int]) -> U
     holder = np.full(free.shape[1], -1)
     chosen = np.full(len(problem.cost), -1, np.int64)
     per_hop = {
-        transfer.first: relaxation.per_hop(at, prices) for at, transfer in enumerate(problem.transfers)
+        transfer.first: relaxation.per_hop(index, prices) for index, transfer in enumerate(problem.transfers)
     }
-    for chain in (problem.chains[at] for at in order):
+    for chain in (problem.chains[index] for index in order):
         task, owner = chain.start, int(problem.owner[chain.start])
         may_hold = (holder == -1) | (holder == owner) if problem.exclusive else np.ones(len(holder), bool)
         while task < chain.stop:
@@ -178,8 +178,8 @@ def _best_swap(weighted: Weighted, units: Units) -> Units | None:
     problem = weighted.problem
     tasks = np.arange(len(units))
     cost = np.where(weighted.can_run, weighted.cost, _FORBIDDEN)
-    at = (cost + _to_neighbours(weighted, units, tasks))[:, units]  # of task s where task t is
-    saved = np.diag(at)[:, None] - at
+    cost_there = (cost + _to_neighbours(weighted, units, tasks))[:, units]  # of task s where task t is
+    saved = np.diag(cost_there)[:, None] - cost_there
     saved = saved + saved.T
     free = problem.room - problem.load(units)
     for resource in range(len(free)):

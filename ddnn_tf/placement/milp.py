@@ -243,23 +243,23 @@ class _Model:
         model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         model.a_matrix_.start_, model.a_matrix_.index_ = matrix.indptr, matrix.indices
         model.a_matrix_.value_ = matrix.data
-        kinds = np.full(self._columns, highspy.HighsVarType.kContinuous)
-        kinds[np.concatenate(self._integer)] = highspy.HighsVarType.kInteger
-        model.integrality_ = kinds.tolist()
+        types = np.full(self._columns, highspy.HighsVarType.kContinuous)
+        types[np.concatenate(self._integer)] = highspy.HighsVarType.kInteger
+        model.integrality_ = types.tolist()
         return model
 
     def _add_flows(self, choices: Choices) -> None:
         """Flows over each transfer: from runs that its first task ends to runs that its second begins."""
         for transfer, allowed in zip(self.problem.transfers, choices.steps, strict=True):
             ends, begins = choices.ends[transfer.first], choices.begins[transfer.second]
-            one, two = np.nonzero(allowed)
-            flow = self._new(len(one))
+            leaving, entering = np.nonzero(allowed)
+            flow = self._new(len(leaving))
             self._flows.append(flow)
-            self._distance.append(self.problem.hops[ends[one], begins[two]])
+            self._distance.append(self.problem.hops[ends[leaving], begins[entering]])
             leaves, enters = self._last == transfer.first, self._first == transfer.second
             if not self.problem.is_step(transfer):
                 leaves, enters = self._holds(transfer.first), self._holds(transfer.second)
-            for units, end, runs in ((ends, one, leaves), (begins, two, enters)):
+            for units, end, runs in ((ends, leaving, leaves), (begins, entering, enters)):
                 row = self._add(0, 0, len(units))
                 self._put(row[end], flow, 1)
                 run = np.flatnonzero(runs)
@@ -321,8 +321,8 @@ def _is_run_of(units: NDArray[np.int64], runs: NDArray[np.int64], problem: Probl
     heads = {chain.start for chain in problem.chains}
     tails = {chain.stop - 1 for chain in problem.chains}
     chosen = np.zeros(len(runs), bool)
-    for at, (first, last, unit) in enumerate(runs):
+    for index, (first, last, unit) in enumerate(runs):
         begins = first in heads or units[first - 1] != unit
         ends = last in tails or units[last + 1] != unit
-        chosen[at] = begins and ends and bool((units[first : last + 1] == unit).all())
+        chosen[index] = begins and ends and bool((units[first : last + 1] == unit).all())
     return chosen

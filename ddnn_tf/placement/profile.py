@@ -185,22 +185,22 @@ def _ancestors(name: str, before: Mapping[str, list[str]]) -> list[str]:
 
 def _parts(order: list[str], before: Mapping[str, list[str]], layers: Mapping[str, Any]) -> list[list[str]]:
     """Layers in order, divided where a single tensor passes and a layer with weights follows."""
-    last_use = {parent: at for at, name in enumerate(order) for parent in before[name]}
+    last_use = {parent: index for index, name in enumerate(order) for parent in before[name]}
     parts: list[list[str]] = [[]]
-    for at, name in enumerate(order):
-        alive = [each for each in order[:at] if last_use.get(each, -1) >= at]
+    for index, name in enumerate(order):
+        alive = [each for each in order[:index] if last_use.get(each, -1) >= index]
         has_weights = any(_has_kernel(each, layers) for each in parts[-1])
-        if has_weights and alive == [parts[-1][-1]] and _begins(order[at:], last_use, at, layers):
+        if has_weights and alive == [parts[-1][-1]] and _begins(order[index:], last_use, index, layers):
             parts.append([])
         parts[-1].append(name)
     return parts
 
 
-def _begins(rest: list[str], last_use: Mapping[str, int], at: int, layers: Mapping[str, Any]) -> bool:
+def _begins(rest: list[str], last_use: Mapping[str, int], index: int, layers: Mapping[str, Any]) -> bool:
     """Whether a layer with a kernel, or a branch in which there is one, comes next."""
     name = rest[0]
     return _has_kernel(name, layers) or (
-        last_use.get(name, at) > at + 1 and any(_has_kernel(each, layers) for each in rest[1:])
+        last_use.get(name, index) > index + 1 and any(_has_kernel(each, layers) for each in rest[1:])
     )
 
 

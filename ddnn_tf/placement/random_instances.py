@@ -96,14 +96,17 @@ def random_instance(scenario: Scenario | str = "single", seed: int = 0) -> Insta
     cnns = [Cnn.builtin(name) for name in scenario.cnns]
     generator = np.random.default_rng(seed)
     points = _connected(scenario, len(cnns), generator)
-    kinds = generator.choice(list(mix), scenario.units, p=np.array(list(mix.values())) / sum(mix.values()))
+    types = generator.choice(list(mix), scenario.units, p=np.array(list(mix.values())) / sum(mix.values()))
     ends = [(float(x), float(y)) for x, y in points[scenario.units :]]
     return Instance(
         units=tuple(
             Unit(
-                name=f"unit_{number}", type=str(kind), position=(float(x), float(y)), **known_unit_type(kind)
+                name=f"unit_{number}",
+                type=str(unit_type),
+                position=(float(x), float(y)),
+                **known_unit_type(unit_type),
             )
-            for number, (kind, (x, y)) in enumerate(zip(kinds, points[: scenario.units], strict=True))
+            for number, (unit_type, (x, y)) in enumerate(zip(types, points[: scenario.units], strict=True))
         ),
         cnns=tuple(
             Workload(
@@ -146,8 +149,8 @@ def check_scenario(scenario: Scenario) -> None:
         )
     for name in scenario.cnns:
         known_cnn(name)
-    for kind in scenario.mix or {}:
-        known_unit_type(kind)
+    for unit_type in scenario.mix or {}:
+        known_unit_type(unit_type)
 
 
 def _connected(scenario: Scenario, cnns: int, generator: np.random.Generator) -> NDArray[np.float64]:

@@ -92,7 +92,7 @@ class Relaxation:
         share = problem.demand[:, :, None] / self._capacity[:, None]
         self._share = np.where(self._bounded[:, None], share, 0.0)
         self._cost = np.where(np.isfinite(problem.cost), problem.cost, 0.0)
-        self._transfer_of = {transfer.first: at for at, transfer in enumerate(problem.transfers)}
+        self._transfer_of = {transfer.first: index for index, transfer in enumerate(problem.transfers)}
         self._steps: dict[int, tuple[float, Floats]] = {}
 
     def start(self) -> Prices:
@@ -140,21 +140,21 @@ class Relaxation:
         chosen = np.empty(len(nodes), np.int64)
         ways: list[_Ways] = []
         for chain in self.problem.chains:
-            found = self.sweep(chain, nodes, prices)
-            ways += found.values()
-            value += float(found[chain[-1]].best.min())
+            paths = self.sweep(chain, nodes, prices)
+            ways += paths.values()
+            value += float(paths[chain[-1]].best.min())
             if not np.isfinite(value):  # nothing is left
                 return _Relaxed(np.inf, chosen, ways)
-            chosen[chain.start : chain.stop] = self.path(chain, found)
+            chosen[chain.start : chain.stop] = self.path(chain, paths)
         return _Relaxed(value, chosen, ways)
 
     def behind(self, prices: Prices) -> dict[int, _Ways]:
         """By task, the cheapest paths from it to the end of its CNN."""
         nodes = self.nodes(prices)
-        found: dict[int, _Ways] = {}
+        ways: dict[int, _Ways] = {}
         for chain in self.problem.chains:
-            found |= self.sweep(chain[::-1], nodes, prices)
-        return found
+            ways |= self.sweep(chain[::-1], nodes, prices)
+        return ways
 
     def sweep(
         self,
@@ -176,16 +176,16 @@ class Relaxation:
         """
         spans = self.choices.spans if spans is None else spans
         count = nodes.shape[1]
-        found: dict[int, _Ways] = {}
-        for at, task in enumerate(order):
-            if at == 0:
+        ways: dict[int, _Ways] = {}
+        for index, task in enumerate(order):
+            if index == 0:
                 enter, via = np.zeros(count), np.full(count, -1)
                 way = _Ways(enter, via, enter, via)
                 second_enter = np.full(count, np.inf)
             else:
-                before = order[at - 1]
+                before = order[index - 1]
                 rows, columns, step = self._between(before, task, prices)
-                costs = self._entering(found[before], rows, columns, step)
+                costs = self._entering(ways[before], rows, columns, step)
                 enter, via = np.full(count, np.inf), np.full(count, -1)
                 first = costs.argmin(axis=0) if len(rows) else np.zeros(len(columns), np.int64)
                 across = np.arange(len(columns))
@@ -199,32 +199,32 @@ class Relaxation:
                         other = costs.argmin(axis=0)
                         second_enter[columns], second_via[columns] = costs[other, across], rows[other]
                     way.second_via = second_via
-            way.best, way.length = self._run(order, at, way.enter, found, nodes, spans)
+            way.best, way.length = self._run(order, index, way.enter, ways, nodes, spans)
             if self.no_return:
                 way.second = np.where(np.isfinite(way.best), second_enter + nodes[task], np.inf)
-            found[task] = way
-        return found
+            ways[task] = way
+        return ways
 
     def _run(
         self,
         order: range,
-        at: int,
+        index: int,
         enter: Floats,
-        found: dict[int, _Ways],
+        ways: dict[int, _Ways],
         nodes: Floats,
         spans: Mapping[int, NDArray[np.bool_]] | Sequence[NDArray[np.bool_]],
     ) -> tuple[Floats, NDArray[np.int64]]:
         """Least cost of a run that ends with a task, and the number of tasks before it in that run."""
-        best = np.where(spans[order[at]][0], enter + nodes[order[at]], np.inf)
+        best = np.where(spans[order[index]][0], enter + nodes[order[index]], np.inf)
         length = np.zeros(len(best), np.int64)
-        total = nodes[order[at]]
-        for extra in range(1, at + 1):
-            began = order[at - extra]
-            rows = spans[min(began, order[at])]
+        total = nodes[order[index]]
+        for extra in range(1, index + 1):
+            began = order[index - extra]
+            rows = spans[min(began, order[index])]
             if extra >= len(rows):
                 break
             total = total + nodes[began]
-            cost = np.where(rows[extra], found[began].enter + total, np.inf)
+            cost = np.where(rows[extra], ways[began].enter + total, np.inf)
             better = cost < best
             best, length = np.where(better, cost, best), np.where(better, extra, length)
         return best, length

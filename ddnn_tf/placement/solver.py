@@ -90,11 +90,11 @@ class _Search:
         relaxation, prices, bound = self.relaxation, self.relaxation.start(), -math.inf
         for _ in range(_ROUNDS):
             before = relaxation.choices.size
-            found, prices = raise_bound(
+            raised, prices = raise_bound(
                 relaxation, prices, self.value, self.look,
                 iterations=_ITERATIONS, tolerance=relative_gap, deadline=deadline,
             )  # fmt: skip
-            bound = max(bound, found)
+            bound = max(bound, raised)
             if self.units is None or self.value - bound <= relative_gap * abs(self.value):
                 break
             relaxation.prune(prices, self.value)

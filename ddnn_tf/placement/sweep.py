@@ -83,7 +83,7 @@ def run_sweep(
     if sweep.instances < 1:
         raise ValueError(f"Expected at least one instance, but got {sweep.instances}.")
     if any(count < 1 for count in sweep.layers):
-        raise ValueError(f"Expected at least one layer a unit, but got {min(sweep.layers)}.")
+        raise ValueError(f"Expected at least one layer per unit, but got {min(sweep.layers)}.")
     if jobs < 1:
         raise ValueError(f"Expected at least one job, but got {jobs}.")
     if not sweep.time_limit > 0:

@@ -116,7 +116,7 @@ def test_sweep(tmp_path: Path) -> None:
         (("single", "--data-rate", "nan"), "`data_rate_kb_s` to be positive, but got nan"),
         (("solve", "nothing.yaml"), "nothing.yaml"),
         (("sweep", "--layers", "a", "--out", "x"), "--layers with whole numbers, but got 'a'"),
-        (("sweep", "--layers", "0", "--out", "x"), "at least one layer a unit, but got 0"),
+        (("sweep", "--layers", "0", "--out", "x"), "at least one layer per unit, but got 0"),
         ((".",), "--network FILE with units and sensors"),
         ((".", "--network", "nothing.yaml"), "nothing.yaml"),
     ],

@@ -92,7 +92,7 @@ def test_refuses(tmp_path: Path) -> None:
         run_sweep(Sweep(SMALL), tmp_path / "other" / "letter.txt")
     for change, message in (
         ({"instances": 0}, "at least one instance, but got 0"),
-        ({"layers": (0,)}, "at least one layer a unit, but got 0"),
+        ({"layers": (0,)}, "at least one layer per unit, but got 0"),
         ({"scenario": replace(SMALL, units=0)}, "`units` to be at least 1"),
         ({"scenario": replace(SMALL, cnns=("lenet",))}, "CNN out of"),
         ({"time_limit": 0.0}, "`time_limit` to be positive"),
