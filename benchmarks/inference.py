@@ -39,10 +39,11 @@ def main() -> None:
         for node in topology.hierarchy.devices
     }
     inputs = received(topology, sections, views)
+    targets = [TARGETS[name] for name in TARGETS]
     artefacts = [
         target.convert(sections[name], inputs[name])
         for name in ("device_0", "local", "cloud")
-        for target in map(TARGETS.__getitem__, TARGETS)
+        for target in targets
         if target.takes(sections[name])
     ]
     timings = benchmark(sections, artefacts, inputs)

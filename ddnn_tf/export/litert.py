@@ -6,11 +6,12 @@ TensorFlow is imported when something is converted; the interpreter and its numb
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,23 @@ from ddnn_tf.specs import HIGHEST_CODE
 if TYPE_CHECKING:
     from ddnn_tf.sections import Arrays, Section
 
-__all__ = ["convert", "interpreter", "operators", "quantized", "quiet", "real", "saved", "tensor_order"]
+__all__ = [
+    "Precision",
+    "convert",
+    "interpreter",
+    "operators",
+    "quantized",
+    "quiet",
+    "real",
+    "saved",
+    "tensor_order",
+]
 
+Precision = Literal["float32", "saturating", "int8", "int16"]
+"""Floats as trained, floats without sign operators, or integers: `int16` has 16-bit activations and 8-bit
+weights."""
+
+# Enough to find the ranges of activations; each sample takes the converter time.
 _CALIBRATION_SAMPLES = 200
 
 
@@ -36,18 +52,17 @@ def interpreter(content: bytes, threads: int = 1) -> Any:
     except ImportError:
         raise ImportError("ai-edge-litert is not installed: pip install 'ddnn_tf[tflite]'.") from None
     with quiet():
-        made = Interpreter(model_content=content, num_threads=threads)
-        made.allocate_tensors()
-    return made
+        engine = Interpreter(model_content=content, num_threads=threads)
+        engine.allocate_tensors()
+    return engine
 
 
-def convert(section: Section, precision: str, samples: Arrays) -> bytes:
+def convert(section: Section, precision: Precision, samples: Arrays) -> bytes:
     """A section as a TFLite file with a named signature, for a batch of one.
 
     Args:
         section: The section.
-        precision: `float32`, `int8`, `int16` (16-bit activations, 8-bit weights), or `saturating`: float32
-            without sign operators.
+        precision: What the file computes in.
         samples: Training inputs by sender, for the integers.
 
     Raises:
@@ -57,27 +72,29 @@ def convert(section: Section, precision: str, samples: Arrays) -> bytes:
 
     from ddnn_tf.export.saturating import saturating
 
-    is_integer = precision.startswith("int")
+    is_integer = precision in ("int8", "int16")
     if is_integer and (not samples or any(len(array) == 0 for array in samples.values())):
         raise ValueError(
             f"Expected `samples` of training inputs to calibrate {precision} with, but got none for "
             f"'{section.name}'."
         )
-    as_trained = precision == "float32"
-    function = (lambda inputs: section.model(inputs, training=False)) if as_trained else saturating(section)
+    function: Callable[[Any], Any]
+    if precision == "float32":
+        function = functools.partial(section.model, training=False)
+    else:
+        function = saturating(section)
     with tempfile.TemporaryDirectory() as directory, quiet():
         saved(section, function, directory)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
         if is_integer:
-            kind = getattr(tf, precision)
             sets = tf.lite.OpsSet
+            kind, operator_set = {
+                "int8": (tf.int8, sets.TFLITE_BUILTINS_INT8),
+                "int16": (tf.int16, sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
+            }[precision]
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: _calibration(section, samples)
-            converter.target_spec.supported_ops = [
-                sets.TFLITE_BUILTINS_INT8
-                if precision == "int8"
-                else sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            ]
+            converter.target_spec.supported_ops = [operator_set]
             converter.inference_input_type = converter.inference_output_type = kind
         try:
             with warnings.catch_warnings():
@@ -130,11 +147,9 @@ def operators(content: bytes) -> list[str]:
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
     def name_of(code: Any) -> str:
-        return (
-            code.customCode.decode()
-            if code.customCode
-            else names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        )
+        if code.customCode:
+            return str(code.customCode.decode())
+        return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     codes = [name_of(code) for code in model.operatorCodes]
     return [codes[operator.opcodeIndex] for operator in model.subgraphs[0].operators]

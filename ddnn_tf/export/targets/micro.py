@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.bundle import Artefact
-from ddnn_tf.export.litert import convert, operators, real, tensor_order
+from ddnn_tf.export.litert import Precision, convert, operators, real, tensor_order
 from ddnn_tf.export.targets import EXACT, Tolerance, register_target
 from ddnn_tf.export.timing import WARM_UP, Clock
 from ddnn_tf.hierarchy import Role
@@ -54,9 +54,11 @@ class Micro:
     extra = "micro"
     sections = "device sections"
 
-    def __init__(self, precision: str = "float32") -> None:
-        self.precision = precision
-        self.name = "micro" if precision == "float32" else f"micro-{precision}"
+    def __init__(self, precision: Precision = "float32") -> None:
+        is_float = precision == "float32"
+        # TFLM has no sign operator.
+        self.precision: Precision = "saturating" if is_float else precision
+        self.name = "micro" if is_float else f"micro-{precision}"
         self.tolerance = _TOLERANCES[precision]
 
     def takes(self, section: Section) -> bool:
@@ -69,7 +71,7 @@ class Micro:
         Raises:
             ValueError: TFLM crashes running the file, or refuses it.
         """
-        content = convert(section, "saturating" if self.precision == "float32" else self.precision, samples)
+        content = convert(section, self.precision, samples)
         inputs = {name: np.zeros((1, *section.model.input_shape[1:]), np.float32) for name in section.inputs}
         order = tensor_order(content)
         _, log = run_in_child(content, inputs, order["outputs"], section.name, self.name)

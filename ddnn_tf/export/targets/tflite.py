@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.bundle import Artefact
-from ddnn_tf.export.litert import convert, interpreter, operators, quantized, real
+from ddnn_tf.export.litert import Precision, convert, interpreter, operators, quantized, real
 from ddnn_tf.export.targets import EXACT, Tolerance, register_target
 from ddnn_tf.export.timing import Clock, part, timed
 
@@ -33,8 +33,8 @@ class Tflite:
     extra = "tflite"
     sections = "any section"
 
-    def __init__(self, precision: str = "float32") -> None:
-        self.precision = precision
+    def __init__(self, precision: Precision = "float32") -> None:
+        self.precision: Precision = precision
         is_float = precision == "float32"
         self.name = "tflite" if is_float else f"tflite-{precision}"
         self.tolerance = EXACT if is_float else Tolerance(bits=0.995, decisions=None, accuracy=0.005)
