@@ -10,6 +10,7 @@ Each section is a small Keras model with the trained weights; its inputs carry t
 It is the same object whether it is exported, benchmarked or served. Composed, the sections give the
 exits of the whole network:
 
+    >>> from ddnn_tf.network import build
     >>> topology = Topology.devices_cloud(devices=2, image_shape=(8, 8, 1))
     >>> sections = cut(build(topology), topology)
     >>> images = np.zeros((1, 8, 8, 1), np.uint8)

@@ -1,11 +1,16 @@
 """Joint training of all exits, and of the individual models, with one function.
 
-    >>> model = ddnn_tf.build(topology)
-    >>> train(model, data, loss_weights=topology.loss_weights, options=TrainingOptions(epochs=100))
+    >>> from ddnn_tf.datasets import fitting_topology, load_dataset
+    >>> from ddnn_tf.network import build
+    >>> data = load_dataset("scenes", devices=2)
+    >>> topology = fitting_topology(data)
+    >>> model, options = build(topology), TrainingOptions(epochs=1)
+    >>> train(model, data, loss_weights=topology.loss_weights, options=options).best_epoch
+    0
 
 The loss is the weighted sum of the exits' softmax cross-entropies. The order of the samples depends
-on the seed and the epoch alone, and every epoch ends with a checkpoint, so a killed training that is
-started again ends with the very weights that it would have had.
+on the seed and the epoch alone, and every epoch ends with a checkpoint, so interrupted training that is
+resumed ends with the very weights that it would have had.
 
 Source: Teerapittayanon et al. 2017, Section III-C and Section IV-B (Adam and its parameters).
 """

@@ -1,5 +1,6 @@
 """A hierarchy of Figure 2 that fits a data set: its devices are those of the data.
 
+>>> from ddnn_tf.datasets import load_dataset
 >>> data = load_dataset("scenes", devices=2)
 >>> fitting_topology(data, "e").exit_names
 ('local', 'edge_0', 'cloud')
