@@ -19,14 +19,15 @@ The plan is a document only: reading it needs neither TensorFlow nor the runtime
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import model_validator
 
 from ddnn_tf.documents import Document, Strict
-from ddnn_tf.hierarchy import AGGREGATOR, Hierarchy, Node, Role
+from ddnn_tf.hierarchy import AGGREGATOR, Hierarchy, Role
 
-__all__ = ["Plan", "PlannedProcess"]
+__all__ = ["Plan", "PlannedProcess", "serve_arguments"]
 
 
 class PlannedProcess(Strict):
@@ -107,23 +108,28 @@ class Plan(Document):
             hierarchy: The hierarchy that the plan fits (`check_fits`).
         """
         address = {process.name: process.address for process in self.processes}
-        listen = ["--listen", address[name]]
-        if name == AGGREGATOR:
-            uppers = [f"{upper.name}={address[upper.name]}" for upper in hierarchy.uppers]
-            return [AGGREGATOR, *listen, *(part for upper in uppers for part in ("--upper", upper))]
-        node = hierarchy[name]
-        if node.role is Role.DEVICE:
-            local = _local_address(node, hierarchy, address)
-            upper = [] if node.receiver is None else ["--upper", address[node.receiver]]
-            return ["device", "--name", name, *listen, "--aggregator", address[AGGREGATOR], *local, *upper]
-        if node.receiver is None:
-            own_name = [] if node is hierarchy.cloud else ["--name", name]
-            return [node.role.value, *own_name, *listen]
-        return [node.role.value, "--name", name, *listen, "--cloud", address[node.receiver]]
+        return [*serve_arguments(hierarchy, name, address), "--listen", address[name]]
 
 
-def _local_address(device: Node, hierarchy: Hierarchy, address: dict[str, str]) -> list[str]:
-    """The option with a device's own local aggregator, where that is a process of its own."""
-    if device.aggregator is None or hierarchy.process_of(device.aggregator) == AGGREGATOR:
-        return []
-    return ["--local", address[device.aggregator]]
+def serve_arguments(hierarchy: Hierarchy, process: str, address: Mapping[str, str]) -> list[str]:
+    """Arguments of `ddnn serve` for a process: its role, its name and its peers.
+
+    Args:
+        hierarchy: The hierarchy.
+        process: One of `Hierarchy.process_names`.
+        address: `host:port` of the processes that it calls, by name.
+    """
+    if process == AGGREGATOR:
+        uppers = [("--upper", f"{node.name}={address[node.name]}") for node in hierarchy.uppers]
+        return [AGGREGATOR, *(part for option in uppers for part in option)]
+    node = hierarchy[process]
+    if node is hierarchy.cloud:
+        return [node.role.value]
+    arguments = [node.role.value, "--name", process]
+    if node.role is Role.DEVICE:
+        arguments += ["--aggregator", address[AGGREGATOR]]
+        if node.aggregator is not None and hierarchy.process_of(node.aggregator) != AGGREGATOR:
+            arguments += ["--local", address[node.aggregator]]
+    if node.receiver is not None:
+        arguments += ["--upper", address[node.receiver]]
+    return arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,17 @@ class RandomNetwork:
         data: Whose test samples it classifies.
         source: Where they come from.
         seed: Of its weights.
+        targets: What its sections are converted to; none for the engine `keras`.
     """
 
-    def __init__(self, topology: Topology, data: MultiViewDataset, source: DataSource, seed: int = 0) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        data: MultiViewDataset,
+        source: DataSource,
+        seed: int = 0,
+        targets: Sequence[str] = ("tflite",),
+    ) -> None:
         self.topology, self.data = topology, data
         tf.keras.utils.set_random_seed(seed)
         self.model = build(topology)
@@ -41,7 +50,9 @@ class RandomNetwork:
         self.samples = len(data.split["test"])
         self.thresholds = self._thresholds()
         sections = cut(self.model, topology)
-        artefacts = [TARGETS["tflite"].convert(section, {}) for section in sections.values()]
+        artefacts = [
+            TARGETS[target].convert(section, {}) for target in targets for section in sections.values()
+        ]
         self.sections = sections
         self.bundle = Bundle(
             source, data.digest(), topology, self.thresholds, {}, self.model.get_weights(), artefacts, []

@@ -1,10 +1,10 @@
-"""The local aggregator: asks the devices, decides by entropy, and asks the tiers above if unsure.
+"""The aggregator: asks devices and tiers for every sample, decides by entropy, and answers clients.
 
-A sample leaves at the lowest exit that is confident, as in `exits`. Devices that are not there, or do
-not answer within the wait, are masked as absent. Without an answer from above the highest exit that did
-answer speaks, and the answer says that it is degraded.
-
-Configuration (a) has no local exit: there the aggregator only hands on what the cloud answers.
+What to ask next is the policy's business (`policy`); here it is asked, waited for and counted. The only local
+aggregator of a hierarchy runs in this process, so the devices' class vectors come over their streams to it;
+several local aggregators are processes of their own, which are asked like the tiers above. Devices that are
+not there, or do not answer in time, count as absent. If no tier above answers, the highest exit that did
+speaks, and the answer says that it is degraded.
 
 Source: Teerapittayanon et al. 2017, Section III-D.
 """
@@ -15,6 +15,7 @@ import asyncio
 import collections
 import contextlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -27,12 +28,13 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from ddnn_tf.exits import is_confident, most_confident, normalized_entropy, softmax
+from ddnn_tf.hierarchy import Role
+from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller, RefusalError
+from ddnn_tf.runtime.channels import Outbox
 from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Accepted,
     Answer,
-    ExitReport,
     LinkBytes,
     Orders,
     Payload,
@@ -43,17 +45,19 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     TierReport,
     Verdict,
 )
-from ddnn_tf.runtime.gathering import Gathering
-from ddnn_tf.runtime.links import Outbox
-from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.gather import Gather
+from ddnn_tf.runtime.policy import Progress, Report, Step
+from ddnn_tf.runtime.sensors import is_image
+from ddnn_tf.runtime.served import ServedNetwork
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Aggregator", "DeviceState"]
 
 _DEADLINE = 10.0
-_MISSES = 3
+_LONGEST_DEADLINE = 60.0
+_MISSES = 3  # late answers in a row after which a device is not waited for
 _NARROWEST = 4
-_FORGOTTEN = 5.0
+_FORGOTTEN = 5.0  # seconds after which an order that was not answered no longer counts
 _ATTACH_WAIT = 2.0
 _MARGIN = 0.02  # seconds of a deadline kept for the way back
 _IN_FLIGHT = 1024
@@ -72,15 +76,15 @@ class DeviceState:
         preview: Its last image, if it shows one.
         asked: When it was asked for each ticket that it has not answered yet.
         window: How many of these there may be: one more after each answer in time, half as many after one
-            that was late, so that a device with more to do than it can does what it can.
+            that was late, so that an overloaded device answers as many as it can.
     """
 
     stream: _Attached | None = None
     missed: int = 0
     preview: bytes = b""
-    asked: collections.OrderedDict[int, float] = field(default_factory=collections.OrderedDict)
+    asked: Bounded[int, float] = field(default_factory=lambda: Bounded(_IN_FLIGHT))
     window: int = _IN_FLIGHT
-    _cut: float = 0.0
+    _narrowed: float = 0.0
 
     def order(self, order: tuple[str, Sense | None]) -> bool:
         """Tells the device to do something; False if it is not there, or has more to do than it can."""
@@ -96,8 +100,8 @@ class DeviceState:
             self.asked[sense.ticket] = now
         return True
 
-    def answered(self, ticket: int, wait: float) -> None:
-        """Notes that it answered what it was asked; in time, and it is waited for again."""
+    def answered(self, ticket: int, wait: float = math.inf) -> None:
+        """Notes that it answered what it was asked; if in time, it is waited for again."""
         asked = self.asked.pop(ticket, None)
         if asked is None:
             return
@@ -116,45 +120,42 @@ class DeviceState:
     def _narrow(self, wait: float) -> None:
         """Halves the window, once for all that are late together."""
         now = time.monotonic()
-        if now - self._cut > wait:
-            self.window, self._cut = max(_NARROWEST, min(self.window, len(self.asked)) // 2), now
+        if now - self._narrowed > wait:
+            self.window = max(_NARROWEST, min(self.window, len(self.asked)) // 2)
+            self._narrowed = now
 
 
 @dataclass
 class _Pending:
     """A ticket whose class vectors are being waited for."""
 
-    gathering: Gathering
+    gather: Gather
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
-@dataclass
-class _Tier:
-    """What one tier said."""
-
-    name: str
-    probabilities: NDArray[np.float64]
-    entropy: float
-    devices: list[str]
-    seconds: float
-
-
 class Aggregator:
-    """The local aggregator.
+    """The process that coordinates.
 
     Args:
         network: The network.
-        uppers: The ways to its edges and the cloud, by name.
+        uppers: The ways to all nodes in processes of their own but the devices, by name.
         metrics: Its metrics.
         engine: What its section runs on.
         thresholds: T by tier in place of the bundle's. They can be set while it runs.
         wait: Seconds to wait for class vectors.
-        upper_wait: Seconds to wait for a tier above.
+        upper_wait: Seconds to wait for the tiers above.
+
+    Attributes:
+        devices: What is known of each device, by name.
+        thresholds: T by tier.
+        answers: Number of answers by tier, and `labelled`, `right`, `degraded`, `errors` and `samples`.
+        bytes: Payload bytes by link, of all answers.
+        is_answering: Whether each of `uppers` answered when it was last asked.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: ServedNetwork,
         uppers: Mapping[str, Caller],
         metrics: Metrics,
         *,
@@ -165,23 +166,22 @@ class Aggregator:
     ) -> None:
         self.network, self._uppers, self.metrics = network, uppers, metrics
         self._wait, self._upper_wait = wait, upper_wait
-        self._local = network.runner("local", engine) if network.has_local else None
+        self._hosted = network.hierarchy.local
+        self._run = None if self._hosted is None else network.runner(self._hosted.name, engine)
         self.thresholds: dict[str, float] = {}
-        for tier, value in {**network.bundle.thresholds, **(thresholds or {})}.items():
+        for tier, value in {**network.thresholds, **(thresholds or {})}.items():
             self.set_threshold(tier, value)
-        self.devices = {name: DeviceState() for name in network.topology.device_names}
+        self.devices = {name: DeviceState() for name in network.hierarchy.device_names}
+        cameras = [node for node in network.hierarchy.devices if is_image(node)]
+        self._previewed = {node.name: node.sensor.size for node in cameras}
         self._pending: dict[int, _Pending] = {}
         # No ticket of an earlier life of this process is given again.
         self._next = secrets.randbits(62)
         self._in_flight = 0
         self._someone = asyncio.Event()  # set while a device is attached
-        self._is_edge_decisive = len(network.topology.edges) == 1
         self.answers: collections.Counter[str] = collections.Counter()
-        """Answers by exit, and `labelled`, `right`, `degraded`, `errors` and `samples`."""
         self.bytes: collections.Counter[str] = collections.Counter()
-        """Payload bytes by link, of all answers."""
-        self.answers_above = dict.fromkeys(uppers, True)
-        """Whether each tier above answered when it was last asked."""
+        self.is_answering = dict.fromkeys(uppers, True)
 
     def set_threshold(self, tier: str, value: float) -> None:
         """Sets T of a tier, for the samples to come.
@@ -189,7 +189,7 @@ class Aggregator:
         Raises:
             ValueError: A tier without a threshold, or a value outside 0..1.
         """
-        early = self.network.topology.exit_tiers[:-1]
+        early = self.network.hierarchy.early_tier_names
         if tier not in early:
             raise ValueError(f"Expected a tier out of {', '.join(early) or 'none'}, but got {tier!r}.")
         if not 0 <= value <= 1:
@@ -234,7 +234,7 @@ class Aggregator:
         start = time.perf_counter()
         self.answers["samples"] += 1
         try:
-            answer = await self._classify(task, min(remaining or _DEADLINE, 60.0), start)
+            answer = await self._classify(task, min(remaining or _DEADLINE, _LONGEST_DEADLINE), start)
         except BaseException as error:
             self.answers["errors"] += 1
             reason = error.reason if isinstance(error, RefusalError) else type(error).__name__
@@ -249,141 +249,170 @@ class Aggregator:
     async def _classify(self, task: Task, remaining: float, start: float) -> Answer:
         self._next += 1
         ticket = self._next
-        tiers: list[_Tier] = []
-        links: dict[str, int] = {}
+        end = start + remaining - _MARGIN
         if not self._someone.is_set():
             # After a restart the devices come back within seconds.
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._someone.wait(), min(_ATTACH_WAIT, remaining / 4))
-        if self._local is None:
-            devices = [name for name, state in self.devices.items() if state.stream is not None]
-        else:
-            left = remaining - (time.perf_counter() - start)
-            vectors = await self._sense(ticket, task.sample, min(self._wait, left / 2))
-            if vectors:
-                tiers.append(self._decide_locally(vectors, start))
-                links = dict.fromkeys(map("{} -> local".format, vectors), self.network.class_vector.size)
-                if is_confident(tiers[0].entropy, self.thresholds["local"]):
-                    return self._answer(ticket, tiers, links, start)
-            devices = list(vectors)
-        if not devices:
+        attached = [name for name, state in self.devices.items() if state.stream is not None]
+        progress = self.network.policy.start(self.thresholds, attached)
+        above: float | None = None  # until when the tiers above are waited for
+        while (step := progress.next()) is not None:
+            if not step.takes_class_vectors:
+                above = above or min(end, time.perf_counter() + self._upper_wait)
+                progress.hear(*await self._ask_all(step, ticket, task.sample, above))
+            elif self._hosted is not None:
+                wait = min(self._wait, (end - time.perf_counter()) / 2)
+                progress.hear([await self._decide_locally(step, ticket, task.sample, wait, start)])
+            else:
+                until = min(time.perf_counter() + self._upper_wait, (time.perf_counter() + end) / 2)
+                progress.hear(*await self._ask_locals(step, ticket, task.sample, until))
+        if progress.is_without_devices:
             raise RefusalError(
                 grpc.StatusCode.UNAVAILABLE, "no_device", "No device took part in this sample."
             )
-        self._order(devices, "offload", ticket, task.sample)
-        left = min(self._upper_wait, remaining - (time.perf_counter() - start) - _MARGIN)
-        reason = await self._ask_above(ticket, devices, left, tiers, links)
-        if not tiers:
-            raise RefusalError(grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {reason}.")
-        return self._answer(ticket, tiers, links, start, reason)
+        if not progress.outcomes:
+            raise RefusalError(
+                grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {progress.reason}."
+            )
+        return _answer(ticket, progress, time.perf_counter() - start)
 
-    async def _sense(self, ticket: int, sample: int, wait: float) -> dict[str, NDArray[np.float32]]:
+    async def _decide_locally(
+        self, step: Step, ticket: int, sample: int, wait: float, start: float
+    ) -> Report:
+        """What the local aggregator in this process makes of a sample."""
+        assert self._hosted is not None
+        assert self._run is not None
+        name = self._hosted.name
+        vectors = await self._sense(step.order, ticket, sample, wait)
+        if not vectors:
+            return Report(name, ())
+        logits = self._run(self.network.joined(name, vectors))["logits"]
+        return Report(name, tuple(vectors), logits, time.perf_counter() - start)
+
+    async def _sense(
+        self, devices: Sequence[str], ticket: int, sample: int, wait: float
+    ) -> dict[str, NDArray[np.float32]]:
         """Class vectors of the devices that answer in time, in the order of the topology."""
-        attached = [name for name, state in self.devices.items() if state.stream is not None]
-        # One that came too late several times in a row is asked, but not waited for.
-        prompt = {name for name in attached if self.devices[name].missed < _MISSES} or set(attached)
-        if not attached:
-            return {}
-        gathering = Gathering(prompt)
-        pending = self._pending[ticket] = _Pending(gathering)
+        gather = Gather(self._prompt(devices))
+        pending = self._pending[ticket] = _Pending(gather)
         try:
-            for name in self._order(attached, "sense", ticket, sample):
-                gathering.settle(name)
-            await gathering.wait(wait)
+            for name in self._order(devices, "sense", ticket, sample):
+                gather.settle(name)
+            await gather.wait(wait)
         finally:
             del self._pending[ticket]
-        for name in gathering.waited_for:
+        for name in gather.waited_for:
             self.devices[name].late(ticket, self._wait)
-        for name in self.devices:
+        assert self._hosted is not None
+        for name in self._hosted.senders:
             if name not in pending.vectors:
                 self.metrics.missing.labels(name).inc()
-        return {name: pending.vectors[name] for name in self.devices if name in pending.vectors}
+        return {name: pending.vectors[name] for name in self._hosted.senders if name in pending.vectors}
+
+    def _prompt(self, devices: Sequence[str]) -> set[str]:
+        """The devices to wait for: one that was late several times in a row is asked, but not waited for."""
+        return {name for name in devices if self.devices[name].missed < _MISSES} or set(devices)
 
     def _order(self, devices: Sequence[str], verb: str, ticket: int, sample: int) -> list[str]:
-        """Orders something of devices; gives those that are not told."""
+        """Orders something of devices; returns those that cannot be told."""
         order = (verb, Sense(ticket=ticket, sample=sample))
         return [name for name in devices if not self.devices[name].order(order)]
 
     def ask_for_images(self) -> None:
-        """Asks every device for its last image, for the dashboard."""
-        for state in self.devices.values():
-            state.order(("preview", None))
+        """Asks every device that senses images for its last one, for the dashboard."""
+        for name in self._previewed:
+            self.devices[name].order(("preview", None))
 
-    def _decide_locally(self, vectors: Mapping[str, NDArray[np.float32]], start: float) -> _Tier:
-        assert self._local is not None
-        logits = self._local(self.network.aggregate("local", vectors))["logits"]
-        return _tier("local", softmax(logits)[0], list(vectors), time.perf_counter() - start)
-
-    async def _ask_above(
-        self, ticket: int, devices: list[str], left: float, tiers: list[_Tier], links: dict[str, int]
-    ) -> str:
-        """Adds the tiers above to `tiers`; gives why there is one too few, or nothing."""
-        begin = time.perf_counter()
-        if not self.network.topology.edges:
-            return await self._ask_cloud(ticket, devices, left, tiers, links)
-        groups = {
-            name: [device for device in self.network.senders(name) if device in devices]
-            for name in self.network.topology.edge_names
-        }
-        asked = [name for name, group in groups.items() if group]
-        limit = self.thresholds["edge"]
-        verdicts = await asyncio.gather(
+    async def _ask_locals(
+        self, step: Step, ticket: int, sample: int, until: float
+    ) -> tuple[list[Report], list[str]]:
+        """Has several local aggregators decide out of the class vectors that devices send them."""
+        untold = set(self._order(step.order, "sense", ticket, sample))
+        asked = {name: sorted(self._prompt(senders) - untold) for name, senders in step.ask.items()}
+        answers = await asyncio.gather(
             *(
                 self._ask(
                     name,
-                    Question(
-                        ticket=ticket, senders=groups[name], decide=self._is_edge_decisive, threshold=limit
-                    ),
-                    left,
+                    "Upper/Decide",
+                    Question(ticket=ticket, senders=senders, awaited=asked[name]),
+                    Verdict,
+                    until,
                 )
-                for name in asked
+                for name, senders in step.ask.items()
+                if asked[name]
             )
         )
-        given = [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
-        if not given:
-            return "; ".join(map(str, verdicts))
-        for verdict in given:
-            links.update({one.link: one.payload for one in verdict.links})
-        reports = [verdict.exits[0] for verdict in given]
-        if self._is_edge_decisive:
-            for report in given[0].exits:
-                tiers.append(self._reported(report))
-            if given[0].degraded or len(given[0].exits) > 1:
-                self.answers_above["cloud"] = not given[0].degraded
-            return given[0].reason if given[0].degraded else ""
-        links.update({f"{report.name} -> local": len(report.logits) for report in reports})
-        codec = self.network.class_vector
-        surest = most_confident([softmax(codec.decode(report.logits)) for report in reports])[0]
-        members = [device for report in reports for device in report.senders]
-        tiers.append(_tier("edge", surest, members, time.perf_counter() - begin))
-        if is_confident(tiers[-1].entropy, limit):
-            return ""
-        left -= time.perf_counter() - begin
-        edges = [report.name for report in reports]
+        for verdict in answers:
+            for report in () if isinstance(verdict, str) else verdict.exits:
+                for name in (*report.senders, *report.absent):
+                    self.devices[name].answered(ticket)
+                for name in asked[report.name]:
+                    self.devices[name].late(ticket, self._wait)
+        return self._heard(answers)
+
+    async def _ask_all(
+        self, step: Step, ticket: int, sample: int, until: float
+    ) -> tuple[list[Report], list[str]]:
+        """Has the nodes of a tier decide; edges below forward and devices offload to them meanwhile."""
+        self._order(step.order, "offload", ticket, sample)
         forwarding = [
-            asyncio.ensure_future(self._ask(name, Question(ticket=ticket), left, "Upper/Forward"))
-            for name in edges
+            asyncio.ensure_future(self._ask(name, "Upper/Forward", Question(ticket=ticket), Accepted, until))
+            for name in step.forward
         ]
+        chains = self.network.policy.chains
         try:
-            return await self._ask_cloud(ticket, edges, left, tiers, links)
+            answers = await asyncio.gather(
+                *(
+                    self._ask(
+                        name,
+                        "Upper/Decide",
+                        Question(
+                            ticket=ticket,
+                            senders=senders,
+                            thresholds=self.thresholds if len(chains[name]) > 1 else {},
+                        ),
+                        Verdict,
+                        until,
+                    )
+                    for name, senders in step.ask.items()
+                )
+            )
         finally:
             await asyncio.gather(*forwarding, return_exceptions=True)
+        return self._heard(answers)
 
-    async def _ask_cloud(
-        self, ticket: int, senders: list[str], left: float, tiers: list[_Tier], links: dict[str, int]
-    ) -> str:
-        verdict = await self._ask("cloud", Question(ticket=ticket, senders=senders), left)
-        if isinstance(verdict, str):
-            return verdict
-        links.update({one.link: one.payload for one in verdict.links})
-        tiers.append(self._reported(verdict.exits[0]))
-        return ""
+    def _heard(self, answers: Sequence[Any]) -> tuple[list[Report], list[str]]:
+        """Verdicts as reports, and problems in words."""
+        reports: list[Report] = []
+        problems: list[str] = []
+        for verdict in answers:
+            if isinstance(verdict, str):
+                problems.append(verdict)
+                continue
+            for report in verdict.exits:
+                self.is_answering[report.name] = True
+                logits = self.network.hierarchy.class_vector.decode(report.logits) if report.logits else None
+                reports.append(Report(report.name, tuple(report.senders), logits, report.seconds))
+            if verdict.degraded:
+                problems.append(verdict.reason)
+                receiver = self.network.hierarchy[verdict.exits[-1].name].receiver
+                if receiver is not None:
+                    self.is_answering[receiver] = False
+        return reports, problems
 
-    async def _ask(self, name: str, question: Question, left: float, path: str = "Upper/Decide") -> Any:
-        """What an edge or the cloud answers; or why it does not, in words."""
+    async def _ask(
+        self,
+        name: str,
+        path: str,
+        question: Question,
+        kind: type[Any],
+        until: float,
+    ) -> Any:
+        """What a node answers; or why it does not, in words."""
+        left = until - time.perf_counter()
         if left <= 0:
             return f"{name}: no time left"
-        kind = Verdict if path == "Upper/Decide" else Accepted
         try:
             answer = await self._uppers[name].call(path, question, kind, left)
             if kind is Verdict:
@@ -393,44 +422,28 @@ class Aggregator:
         except (ValueError, DecodeError) as error:
             problem = f"no verdict: {error}"
         else:
-            self.answers_above[name] = True
+            self.is_answering[name] = True
             return answer
-        self.answers_above[name] = False
+        self.is_answering[name] = False
         _log.warning("no answer from above", extra={"fields": {"peer": name, "problem": problem}})
         return f"{name}: {problem}"
 
     def _check(self, name: str, verdict: Verdict) -> None:
-        """Raises ValueError for a verdict that the tier could not have given."""
-        expected = [name, "cloud"] if name != "cloud" else [name]
-        found = [report.name for report in verdict.exits]
-        if not found or found != expected[: len(found)]:
-            raise ValueError(f"exits {found}")
+        """Raises ValueError for a verdict that the node could not have given."""
+        expected = self.network.policy.chains[name]
+        names = tuple(report.name for report in verdict.exits)
+        if not names or names != expected[: len(names)]:
+            raise ValueError(f"exits {list(names)}")
         for report in verdict.exits:
-            self.network.class_vector.decode(report.logits)
-
-    def _reported(self, report: ExitReport) -> _Tier:
-        probabilities = softmax(self.network.class_vector.decode(report.logits))[0]
-        tier = report.name.split("_")[0]
-        return _tier(tier, probabilities, list(report.senders), report.seconds)
-
-    def _answer(
-        self, ticket: int, tiers: Sequence[_Tier], links: Mapping[str, int], start: float, reason: str = ""
-    ) -> Answer:
-        last = tiers[-1]
-        return Answer(
-            ticket=ticket,
-            label=int(last.probabilities.argmax()),
-            probabilities=last.probabilities.tolist(),
-            exit=last.name,
-            tiers=[
-                TierReport(tier=tier.name, entropy=tier.entropy, devices=tier.devices, seconds=tier.seconds)
-                for tier in tiers
-            ],
-            links=[LinkBytes(link=link, payload=size) for link, size in links.items()],
-            degraded=bool(reason),
-            reason=reason,
-            seconds=time.perf_counter() - start,
-        )
+            node = self.network.hierarchy[report.name]
+            if not set(report.senders) | set(report.absent) <= set(node.senders):
+                raise ValueError(f"senders {list(report.senders)}")
+            if not report.senders and node.role is not Role.LOCAL:
+                raise ValueError("no senders")
+            if bool(report.logits) != bool(node.exit is not None and report.senders):
+                raise ValueError(f"{len(report.logits)} bytes of logits of {report.name}")
+            if report.logits:
+                self.network.hierarchy.class_vector.decode(report.logits)
 
     def _count(self, task: Task, answer: Answer) -> None:
         self.metrics.samples.labels("degraded" if answer.degraded else "answered").inc()
@@ -438,9 +451,10 @@ class Aggregator:
         self.metrics.latency.labels("all").observe(answer.seconds)
         for tier in answer.tiers:
             self.metrics.latency.labels(tier.tier).observe(tier.seconds)
+        arriving = {f"{name} -> {self._hosted.name}" for name in self.devices} if self._hosted else ()
         for link in answer.links:
             self.bytes[link.link] += link.payload
-            if link.link.endswith(" -> local"):
+            if link.link in arriving:
                 self.metrics.payload.labels(link.link).inc(link.payload)
         self.answers[answer.exit] += 1
         self.answers["degraded"] += answer.degraded
@@ -452,13 +466,13 @@ class Aggregator:
         """Takes what a device reports.
 
         Raises:
-            RefusalError: A class vector of another shape, or one sent twice.
+            RefusalError: A class vector or preview of another shape, or a class vector sent twice.
         """
         state = self.devices[name]
         if reports.preview:
-            if len(reports.preview) != self.network.image.size:
+            if len(reports.preview) != self._previewed.get(name):
                 raise RefusalError(
-                    grpc.StatusCode.INVALID_ARGUMENT, "shape", "The preview is no image of a device."
+                    grpc.StatusCode.INVALID_ARGUMENT, "shape", f"The preview is no image of {name}."
                 )
             state.preview = reports.preview
         for vector in reports.vectors:
@@ -468,7 +482,7 @@ class Aggregator:
         values = None
         if not vector.absent:
             try:
-                values = self.network.class_vector.decode(vector.content)
+                values = self.network.hierarchy.class_vector.decode(vector.content)
             except ValueError as error:
                 raise RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
         state.answered(vector.ticket, self._wait)
@@ -482,16 +496,16 @@ class Aggregator:
             )
         if values is not None:
             pending.vectors[name] = values
-        pending.gathering.settle(name)
+        pending.gather.settle(name)
 
     def is_wanted(self, name: str, ticket: int) -> bool:
         """Whether a device need still be asked for a ticket, which may have been decided meanwhile.
 
         One that was late again and again is asked all the same: by its answer it shows that it can be in
-        time again.
+        time again. Which tickets a local aggregator in another process has decided is not known here.
         """
         state = self.devices[name]
-        if ticket in self._pending or state.missed >= _MISSES:
+        if self._hosted is None or ticket in self._pending or state.missed >= _MISSES:
             return True
         state.asked.pop(ticket, None)
         return False
@@ -505,7 +519,7 @@ class Aggregator:
         if all(state.stream is None for state in self.devices.values()):
             self._someone.clear()
         for pending in list(self._pending.values()):
-            pending.gathering.settle(name)
+            pending.gather.settle(name)
 
 
 class _Attached:
@@ -531,5 +545,24 @@ class _Attached:
         self._aggregator.detach(self._name, self)
 
 
-def _tier(name: str, probabilities: NDArray[np.float64], devices: list[str], seconds: float) -> _Tier:
-    return _Tier(name, probabilities, float(normalized_entropy(probabilities)), devices, seconds)
+def _answer(ticket: int, progress: Progress, seconds: float) -> Answer:
+    last = progress.outcomes[-1]
+    return Answer(
+        ticket=ticket,
+        label=int(last.probabilities.argmax()),
+        probabilities=last.probabilities.tolist(),
+        exit=last.tier,
+        tiers=[
+            TierReport(
+                tier=outcome.tier,
+                entropy=outcome.entropy,
+                devices=outcome.members,
+                seconds=outcome.seconds,
+            )
+            for outcome in progress.outcomes
+        ],
+        links=[LinkBytes(link=link, payload=size) for link, size in progress.payload.items()],
+        degraded=bool(progress.reason),
+        reason=progress.reason,
+        seconds=seconds,
+    )

@@ -107,15 +107,9 @@ class Caller:
             self.options.append(("grpc.ssl_target_name_override", server_name(peer)))
         self._channel: grpc.aio.Channel | None = None
 
-    def sync_channel(self) -> grpc.Channel:
-        """A channel for threads; the caller of this closes it."""
-        if self._credentials is None:
-            return grpc.insecure_channel(self.address, self.options)
-        return grpc.secure_channel(self.address, self._credentials, self.options)
-
     @property
     def channel(self) -> grpc.aio.Channel:
-        """The channel for asyncio, opened when it is first asked for."""
+        """The connection, opened when it is first asked for, in a running event loop."""
         if self._channel is None:
             if self._credentials is None:
                 self._channel = grpc.aio.insecure_channel(self.address, self.options)

@@ -1,36 +1,41 @@
 """Asking a running hierarchy: `Client` for threads, `AsyncClient` for asyncio.
 
->>> with Client("127.0.0.1:7000", certificates=Certificates.read("certs", "client")) as client:
+>>> certificates = Certificates.read("certs", "client")  # doctest: +SKIP
+>>> with Client("127.0.0.1:7000", certificates=certificates) as client:  # doctest: +SKIP
 ...     answer = client.classify(17)
->>> answer.label, answer.exit, answer.entropies
+>>> answer.label, answer.exit, answer.entropies  # doctest: +SKIP
 (0, 'local', {'local': 0.12})
 
-A call that fails because the aggregator is out of reach is repeated within its deadline; to classify a
-sample twice does no harm, and only one answer is given.
+A call that fails because the aggregator cannot be reached is repeated within its deadline; classifying a
+sample twice does no harm, and the caller gets one answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ddnn_tf.runtime import ddnn_v1_pb2 as messages
-from ddnn_tf.runtime.calls import Caller
+from ddnn_tf.runtime.calls import SERVICE, Caller
 from ddnn_tf.runtime.security import CLIENT, Certificates
+from ddnn_tf.runtime.sensors import as_codes
 
 __all__ = ["Answer", "AsyncClient", "ClassificationError", "Client"]
 
-_CLASSIFY, _PUSH = "/ddnn.v1.Aggregator/Classify", "/ddnn.v1.Sensor/Push"
+_CLASSIFY = f"/{SERVICE}.Aggregator/Classify"
 _FIRST_PAUSE = 0.05
+_STARTING = threading.Lock()
+Result = TypeVar("Result")
 
 
 class ClassificationError(Exception):
@@ -53,12 +58,12 @@ class Answer:
         ticket: The aggregator's number for this classification; never given twice.
         label: The class.
         probabilities: Of every class, `(classes,)`.
-        exit: Where the sample left: `local`, `edge` or `cloud`.
-        entropies: Normalized entropy at each tier that was reached.
-        devices: Who took part at each tier: devices, or edges.
+        exit: The tier at which the sample left, e.g. `local`, `edge` or `cloud`.
+        entropies: Normalized entropy at each tier with an exit that was reached.
+        devices: The senders that took part at each of these tiers: devices, or edges.
         payload_bytes: Payload bytes sent on each link, as in Eq. (1).
         seconds: Time spent at each tier, from the moment that it was asked.
-        degraded: A tier above did not answer, so a lower one did.
+        degraded: No tier above answered, so a lower one did.
         reason: Why it is degraded; empty if it is not.
         total_seconds: From the aggregator's receiving the question to its answer.
     """
@@ -134,23 +139,38 @@ class AsyncClient:
                 pause = _pause(error, pause, end)
                 await asyncio.sleep(pause)
 
-    async def push(self, device: str, sample: int, image: ArrayLike, *, timeout: float = 10.0) -> None:
-        """Gives a device an image `(height, width, channels)`, whole numbers 0..255.
+    async def push(self, device: str, sample: int, codes: ArrayLike, *, timeout: float = 10.0) -> None:
+        """Gives a device a reading.
+
+        Args:
+            device: Name of the device.
+            sample: Number of the sample.
+            codes: 8-bit codes of the device's input shape, whole numbers 0..255: an image
+                `(height, width, channels)`, a series `(steps, channels)` or a vector `(features,)`.
+            timeout: Seconds until the device must have taken it.
 
         Raises:
             ClassificationError: The device did not take it.
-            ValueError: An unknown device, or no image.
+            ValueError: An unknown device, or numbers that are no codes.
         """
-        caller = _device(self._devices, device)
-        message = messages.Image(sample=sample, pixels=_pixels(image).tobytes())
+        if device not in self._devices:
+            known = ", ".join(self._devices) or "none"
+            raise ValueError(f"Expected a device out of {known}, but got {device!r}: give its address.")
+        caller = self._devices[device]
+        message = messages.Reading(sample=sample, codes=as_codes(codes).tobytes())
         try:
             await caller.call("Sensor/Push", message, messages.Accepted, timeout)
         except grpc.aio.AioRpcError as error:
-            raise _failed(error, caller) from None
+            details = " ".join(str(error.details()).split())
+            raise ClassificationError(
+                error.code().name.lower(), f"{caller.peer} at {caller.address}: {details}"
+            ) from None
 
 
 class Client:
-    """Classifies from threads, of which any number may share it; used with `with`, or closed by hand.
+    """An `AsyncClient` for threads, of which any number may share it; used with `with`, or closed by hand.
+
+    Its calls run in an event loop of their own, in a thread that all clients of the process share.
 
     Args: as of `AsyncClient`.
     """
@@ -162,12 +182,9 @@ class Client:
         certificates: Certificates | None = None,
         devices: Mapping[str, str] | None = None,
     ) -> None:
-        self._aggregator = Caller(CLIENT, "aggregator", address, certificates)
-        self._channel = self._aggregator.sync_channel()
-        self._devices = {
-            name: Caller(CLIENT, name, place, certificates) for name, place in (devices or {}).items()
-        }
-        self._device_channels = {name: caller.sync_channel() for name, caller in self._devices.items()}
+        with _STARTING:
+            _loop()
+        self._client = AsyncClient(address, certificates=certificates, devices=devices)
 
     def __enter__(self) -> Client:
         return self
@@ -177,32 +194,28 @@ class Client:
 
     def close(self) -> None:
         """Closes its connections."""
-        for channel in (self._channel, *self._device_channels.values()):
-            channel.close()
+        _wait_for(self._client.close())
 
     def classify(self, sample: int, *, label: int | None = None, timeout: float = 10.0) -> Answer:
         """As `AsyncClient.classify`."""
-        content = _task(sample, label)
-        end = time.monotonic() + timeout
-        pause = _FIRST_PAUSE
-        method: Any = self._channel.unary_unary(_CLASSIFY)
-        while True:
-            try:
-                left = max(0.001, end - time.monotonic())
-                return _answer(method(content, timeout=left, metadata=self._aggregator.metadata))
-            except grpc.RpcError as error:
-                pause = _pause(error, pause, end)
-                time.sleep(pause)
+        return _wait_for(self._client.classify(sample, label=label, timeout=timeout))
 
-    def push(self, device: str, sample: int, image: ArrayLike, *, timeout: float = 10.0) -> None:
+    def push(self, device: str, sample: int, codes: ArrayLike, *, timeout: float = 10.0) -> None:
         """As `AsyncClient.push`."""
-        caller = _device(self._devices, device)
-        method: Any = self._device_channels[device].unary_unary(_PUSH)
-        content = messages.Image(sample=sample, pixels=_pixels(image).tobytes()).SerializeToString()
-        try:
-            method(content, timeout=timeout, metadata=caller.metadata)
-        except grpc.RpcError as error:
-            raise _failed(error, caller) from None
+        _wait_for(self._client.push(device, sample, codes, timeout=timeout))
+
+
+def _wait_for(work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs some work in the loop of the clients, and waits for its result."""
+    return asyncio.run_coroutine_threadsafe(work, _loop()).result()
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    # One loop for all: gRPC polls for one event loop of a process, and others get its wake-ups in vain.
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="ddnn clients", daemon=True).start()
+    return loop
 
 
 def _task(sample: int, label: int | None) -> bytes:
@@ -239,26 +252,3 @@ def _pause(error: Any, last: float, end: float) -> float:
     if not is_transport or is_hopeless or time.monotonic() + pause >= end:
         raise ClassificationError(error.code().name.lower(), " ".join(str(error.details()).split())) from None
     return pause
-
-
-def _failed(error: Any, caller: Caller) -> ClassificationError:
-    details = " ".join(str(error.details()).split())
-    return ClassificationError(error.code().name.lower(), f"{caller.peer} at {caller.address}: {details}")
-
-
-def _device(devices: Mapping[str, Caller], name: str) -> Caller:
-    if name not in devices:
-        raise ValueError(
-            f"Expected a device out of {', '.join(devices) or 'none'}, but got {name!r}: give its address."
-        )
-    return devices[name]
-
-
-def _pixels(image: ArrayLike) -> NDArray[np.uint8]:
-    pixels = np.asarray(image)
-    if pixels.ndim != 3 or not np.isin(pixels, np.arange(256)).all():
-        raise ValueError(
-            f"Expected an image (height, width, channels) of whole numbers 0..255, but got {pixels.shape} "
-            f"{pixels.dtype}."
-        )
-    return np.ascontiguousarray(pixels, np.uint8)

@@ -1,9 +1,9 @@
 """The whole hierarchy on one machine: a process for each part, mutual TLS between them, and faults.
 
-    >>> async with Cluster("bundle.zip") as cluster:
-    ...     async with cluster.client() as client:
-    ...         answer = await client.classify(0)
-    ...     await cluster.kill("device_3")
+    async with Cluster("bundle.zip") as cluster:
+        async with cluster.client() as client:
+            answer = await client.classify(0)
+        await cluster.kill("device_3")
 
 Its processes are those of a deployment, started with the same commands.
 """
@@ -28,12 +28,15 @@ from typing import Any
 
 import ddnn_tf
 from ddnn_tf.documents import cache_directory
+from ddnn_tf.hierarchy import AGGREGATOR, Role
+from ddnn_tf.plan import serve_arguments
 from ddnn_tf.runtime.client import Answer, AsyncClient, ClassificationError
 from ddnn_tf.runtime.faults import Fault, Proxy
-from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.policy import peers_of
 from ddnn_tf.runtime.process import SUPERVISED
 from ddnn_tf.runtime.results import ClusterResult
 from ddnn_tf.runtime.security import CLIENT, Certificates, create_certificates
+from ddnn_tf.runtime.served import ServedNetwork
 
 __all__ = ["Cluster", "ClusterOptions", "bundle_of", "run_cluster", "stream"]
 
@@ -92,7 +95,7 @@ class Cluster:
         device_wait: Seconds that the aggregator waits for class vectors.
         logs: Directory for the processes' logs.
         plaintext: No TLS.
-        faulty: Names of processes whose links can be cut and delayed.
+        faulty: Names of processes that can be cut off the network, and whose links can be delayed.
         thresholds: T by tier in place of the bundle's.
 
     Raises:
@@ -112,13 +115,12 @@ class Cluster:
         faulty: Sequence[str] = (),
         thresholds: Mapping[str, float] | None = None,
     ) -> None:
-        self.network = Network.read(bundle)
+        self.network = ServedNetwork.read(bundle)
         self._bundle, self._engine, self._dashboard = str(bundle), engine, dashboard
         self._device_wait, self._plaintext = device_wait, plaintext
         self._thresholds = thresholds or {}
-        topology = self.network.topology
-        self.names = (*topology.device_names, "aggregator", *topology.edge_names, "cloud")
-        """Of its processes."""
+        self.names = self.network.hierarchy.process_names
+        """Names of its processes."""
         for name in faulty:
             self.check(name)
         self._faulty = set(faulty)
@@ -141,16 +143,13 @@ class Cluster:
             self._logs.mkdir(parents=True, exist_ok=True)
             if not self._plaintext:
                 create_certificates(self._certs, (*self.names, CLIENT))
-            topology = self.network.topology
-            await self._start("cloud", ["cloud"])
-            edges = {
-                name: ["edge", "--name", name, "--cloud", await self._way(name, "cloud")]
-                for name in topology.edge_names
-            }
-            await asyncio.gather(*(self._start(*edge) for edge in edges.items()))
-            await self._start("aggregator", await self._aggregator())
-            devices = {name: await self._device(name) for name in topology.device_names}
-            await asyncio.gather(*(self._start(*device) for device in devices.items()))
+            hierarchy = self.network.hierarchy
+            # A process is started after those that it calls: from the cloud down.
+            for tier in reversed(hierarchy.tiers):
+                names = [node.name for node in tier.nodes if hierarchy.process_of(node.name) == node.name]
+                await asyncio.gather(*map(self._start, names))
+            await self._start(AGGREGATOR)
+            await asyncio.gather(*map(self._start, hierarchy.device_names))
             await asyncio.gather(*(self._event(name, "ready") for name in self.names))
         except BaseException:
             await self.close()
@@ -177,7 +176,7 @@ class Cluster:
 
     def client(self) -> AsyncClient:
         """A client of the cluster's aggregator."""
-        return AsyncClient(self._front["aggregator"], certificates=self.certificates(CLIENT))
+        return AsyncClient(self._front[AGGREGATOR], certificates=self.certificates(CLIENT))
 
     def certificates(self, name: str) -> Certificates | None:
         """Of one of its processes, or the client."""
@@ -217,10 +216,10 @@ class Cluster:
         if wait:
             await self._event(name, "ready")
 
-    def cut(self, name: str, is_cut: bool) -> None:
-        """Cuts a process of `faulty` off the network, or mends that."""
+    def partition(self, name: str, is_cut: bool) -> None:
+        """Cuts a process of `faulty` off the network, or connects it again."""
         for proxy in self._proxies[name]:
-            proxy.cut(is_cut)
+            proxy.partition(is_cut)
 
     def delay(self, name: str, seconds: float) -> None:
         """Delays all that a process of `faulty` sends and receives."""
@@ -236,7 +235,7 @@ class Cluster:
         elif fault.kind == "delay":
             self.delay(fault.name, fault.seconds)
         else:
-            self.cut(fault.name, fault.kind == "cut")
+            self.partition(fault.name, fault.kind == "cut")
 
     async def wire_bytes(self) -> dict[str, tuple[int, int]]:
         """Bytes over the links of all living processes so far: up and down, by link."""
@@ -253,31 +252,31 @@ class Cluster:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._processes[name].events["wire"].wait(), 5)
             for peer, (sent, received) in self._processes[name].wire.items():
-                found[f"{name} -> {'local' if peer == 'aggregator' else peer}"] = (sent, received)
+                receiver = self.network.hierarchy.coordinator if peer == AGGREGATOR else peer
+                found[f"{name} -> {receiver}"] = (sent, received)
         return found
 
     @property
     def _certs(self) -> Path:
         return Path(self._place.name) / "certs"
 
-    async def _aggregator(self) -> list[str]:
-        uppers = (*self.network.topology.edge_names, "cloud")
-        ways = [f"{name}={await self._way('aggregator', name)}" for name in uppers]
-        arguments = ["aggregator", "--device-wait", str(self._device_wait)]
-        for way in ways:
-            arguments += ["--upper", way]
-        for tier, value in self._thresholds.items():
-            arguments += ["--threshold", f"{tier}={value}"]
-        if self._dashboard is not None:
-            arguments += ["--dashboard", self._dashboard]
+    async def _arguments(self, name: str) -> list[str]:
+        """Arguments of `ddnn serve` for a process, without the bundle."""
+        hierarchy = self.network.hierarchy
+        peers = {peer: await self._way(name, peer) for peer in peers_of(hierarchy, name)}
+        arguments = serve_arguments(hierarchy, name, peers)
+        if peers:
+            arguments += ["--wait", str(_PATIENCE)]
+        if name == AGGREGATOR:
+            arguments += ["--device-wait", str(self._device_wait)]
+            for tier, value in self._thresholds.items():
+                arguments += ["--threshold", f"{tier}={value}"]
+            if self._dashboard is not None:
+                arguments += ["--dashboard", self._dashboard]
+        elif hierarchy[name].role is Role.DEVICE:
+            arguments += ["--engine", self._engine]
+            arguments += [] if self._dashboard is None else ["--show"]
         return arguments
-
-    async def _device(self, name: str) -> list[str]:
-        upper = self.network.upper_of(name)
-        arguments = ["device", "--name", name, "--engine", self._engine]
-        arguments += ["--aggregator", await self._way(name, "aggregator")]
-        arguments += ["--upper", await self._way(name, upper)]
-        return arguments + (["--show"] if self._dashboard is not None else [])
 
     async def _way(self, name: str, peer: str) -> str:
         """The address by which a process reaches a peer; through a proxy if its links can be faulty."""
@@ -290,13 +289,11 @@ class Cluster:
         self._proxies[name].append(proxy)
         return proxy.address
 
-    async def _start(self, name: str, arguments: list[str]) -> None:
+    async def _start(self, name: str) -> None:
         log = self._logs / f"{name}.log"
-        if arguments[0] != "cloud":
-            arguments += ["--wait", str(_PATIENCE)]
-        self._processes[name] = _Process(arguments, log)
+        self._processes[name] = _Process(await self._arguments(name), log)
         await self._spawn(name)
-        if arguments[0] == "device":
+        if name in self.network.hierarchy.device_names:
             return
         await self._event(name, "listening")
         address = self._processes[name].address
@@ -359,8 +356,8 @@ class Cluster:
         events = process.events
         waits = [asyncio.ensure_future(events[each].wait()) for each in (event, "ended")]
         done, pending = await asyncio.wait(waits, timeout=_START, return_when=asyncio.FIRST_COMPLETED)
-        for one in pending:
-            one.cancel()
+        for waiting in pending:
+            waiting.cancel()
         if not events[event].is_set():
             lines = process.log.read_text(errors="replace").splitlines()
             reason = "it ended" if done else f"it is not {event} after {_START:g} s"
@@ -470,7 +467,7 @@ async def run_cluster(
     )
     for fault in faults:
         cluster.check(fault.name)
-    labels = cluster.network.bundle.load_data().targets("test").tolist()
+    labels = cluster.network.load_data().targets("test").tolist()
     count = options.samples or len(labels)
     late = [fault for fault in faults if fault.at >= count and not fault.is_end]
     if late and not options.keep:

@@ -15,17 +15,7 @@ class Task(_message.Message):
     def __init__(self, sample: _Optional[int] = ..., label: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = (
-        "ticket",
-        "label",
-        "probabilities",
-        "exit",
-        "tiers",
-        "links",
-        "degraded",
-        "reason",
-        "seconds",
-    )
+    __slots__ = ("ticket", "label", "probabilities", "exit", "tiers", "links", "degraded", "reason", "seconds")
     TICKET_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
@@ -44,18 +34,7 @@ class Answer(_message.Message):
     degraded: bool
     reason: str
     seconds: float
-    def __init__(
-        self,
-        ticket: _Optional[int] = ...,
-        label: _Optional[int] = ...,
-        probabilities: _Optional[_Iterable[float]] = ...,
-        exit: _Optional[str] = ...,
-        tiers: _Optional[_Iterable[_Union[TierReport, _Mapping]]] = ...,
-        links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ...,
-        degraded: _Optional[bool] = ...,
-        reason: _Optional[str] = ...,
-        seconds: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, ticket: _Optional[int] = ..., label: _Optional[int] = ..., probabilities: _Optional[_Iterable[float]] = ..., exit: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[TierReport, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ..., degraded: _Optional[bool] = ..., reason: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class TierReport(_message.Message):
     __slots__ = ("tier", "entropy", "devices", "seconds")
@@ -67,13 +46,7 @@ class TierReport(_message.Message):
     entropy: float
     devices: _containers.RepeatedScalarFieldContainer[str]
     seconds: float
-    def __init__(
-        self,
-        tier: _Optional[str] = ...,
-        entropy: _Optional[float] = ...,
-        devices: _Optional[_Iterable[str]] = ...,
-        seconds: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, tier: _Optional[str] = ..., entropy: _Optional[float] = ..., devices: _Optional[_Iterable[str]] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class LinkBytes(_message.Message):
     __slots__ = ("link", "payload")
@@ -91,12 +64,7 @@ class Orders(_message.Message):
     sense: _containers.RepeatedCompositeFieldContainer[Sense]
     offload: _containers.RepeatedCompositeFieldContainer[Sense]
     preview: bool
-    def __init__(
-        self,
-        sense: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ...,
-        offload: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ...,
-        preview: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, sense: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., offload: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., preview: _Optional[bool] = ...) -> None: ...
 
 class Sense(_message.Message):
     __slots__ = ("ticket", "sample")
@@ -112,9 +80,7 @@ class Reports(_message.Message):
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     vectors: _containers.RepeatedCompositeFieldContainer[Payload]
     preview: bytes
-    def __init__(
-        self, vectors: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., preview: _Optional[bytes] = ...
-    ) -> None: ...
+    def __init__(self, vectors: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., preview: _Optional[bytes] = ...) -> None: ...
 
 class Payload(_message.Message):
     __slots__ = ("ticket", "content", "absent")
@@ -124,9 +90,7 @@ class Payload(_message.Message):
     ticket: int
     content: bytes
     absent: bool
-    def __init__(
-        self, ticket: _Optional[int] = ..., content: _Optional[bytes] = ..., absent: _Optional[bool] = ...
-    ) -> None: ...
+    def __init__(self, ticket: _Optional[int] = ..., content: _Optional[bytes] = ..., absent: _Optional[bool] = ...) -> None: ...
 
 class Delivery(_message.Message):
     __slots__ = ("maps",)
@@ -139,63 +103,52 @@ class Accepted(_message.Message):
     def __init__(self) -> None: ...
 
 class Question(_message.Message):
-    __slots__ = ("ticket", "senders", "decide", "threshold")
+    __slots__ = ("ticket", "senders", "thresholds", "awaited")
+    class ThresholdsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     TICKET_FIELD_NUMBER: _ClassVar[int]
     SENDERS_FIELD_NUMBER: _ClassVar[int]
-    DECIDE_FIELD_NUMBER: _ClassVar[int]
-    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_FIELD_NUMBER: _ClassVar[int]
     ticket: int
     senders: _containers.RepeatedScalarFieldContainer[str]
-    decide: bool
-    threshold: float
-    def __init__(
-        self,
-        ticket: _Optional[int] = ...,
-        senders: _Optional[_Iterable[str]] = ...,
-        decide: _Optional[bool] = ...,
-        threshold: _Optional[float] = ...,
-    ) -> None: ...
+    thresholds: _containers.ScalarMap[str, float]
+    awaited: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ticket: _Optional[int] = ..., senders: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., awaited: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("exits", "links", "degraded", "reason")
+    __slots__ = ("exits", "degraded", "reason")
     EXITS_FIELD_NUMBER: _ClassVar[int]
-    LINKS_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     exits: _containers.RepeatedCompositeFieldContainer[ExitReport]
-    links: _containers.RepeatedCompositeFieldContainer[LinkBytes]
     degraded: bool
     reason: str
-    def __init__(
-        self,
-        exits: _Optional[_Iterable[_Union[ExitReport, _Mapping]]] = ...,
-        links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ...,
-        degraded: _Optional[bool] = ...,
-        reason: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, exits: _Optional[_Iterable[_Union[ExitReport, _Mapping]]] = ..., degraded: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExitReport(_message.Message):
-    __slots__ = ("name", "logits", "senders", "seconds")
+    __slots__ = ("name", "logits", "senders", "seconds", "absent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LOGITS_FIELD_NUMBER: _ClassVar[int]
     SENDERS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     logits: bytes
     senders: _containers.RepeatedScalarFieldContainer[str]
     seconds: float
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        logits: _Optional[bytes] = ...,
-        senders: _Optional[_Iterable[str]] = ...,
-        seconds: _Optional[float] = ...,
-    ) -> None: ...
+    absent: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., logits: _Optional[bytes] = ..., senders: _Optional[_Iterable[str]] = ..., seconds: _Optional[float] = ..., absent: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class Image(_message.Message):
-    __slots__ = ("sample", "pixels")
+class Reading(_message.Message):
+    __slots__ = ("sample", "codes")
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
-    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
     sample: int
-    pixels: bytes
-    def __init__(self, sample: _Optional[int] = ..., pixels: _Optional[bytes] = ...) -> None: ...
+    codes: bytes
+    def __init__(self, sample: _Optional[int] = ..., codes: _Optional[bytes] = ...) -> None: ...

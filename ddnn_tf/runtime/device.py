@@ -1,55 +1,102 @@
 """An end device: senses, runs its section, and sends what it is asked for.
 
-It opens a stream to its aggregator and one to the tier above, and is ordered over the first: to sense a
-sample, for which it sends its class vector; or to offload one, for which it sends its feature map up.
-It listens only if a client pushes images to it.
+It opens a stream to the aggregator, over which it gets its orders: to sense a sample, for which it sends its
+class vector to its local aggregator; or to offload one, for which it sends its feature map to its receiver.
+It listens only if a client pushes readings to it.
 
 Source: Teerapittayanon et al. 2017, Section III-D.
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
-import collections
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnn_tf.hierarchy import AGGREGATOR, Node
+from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller, RefusalError
-from ddnn_tf.runtime.ddnn_v1_pb2 import (
-    Accepted,
-    Delivery,
-    Image,
-    Orders,
-    Payload,
-    Reports,
-    Sense,
-)
-from ddnn_tf.runtime.links import Link
-from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.sensors import PushedSensor, Sensor
+from ddnn_tf.runtime.channels import Channel
+from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Delivery, Orders, Payload, Reading, Reports, Sense
+from ddnn_tf.runtime.sensors import PushedSensor, Sensor, is_image
+from ddnn_tf.runtime.served import ServedNetwork
 from ddnn_tf.runtime.telemetry import Metrics
 
-__all__ = ["Device", "delivery", "reports"]
+__all__ = ["Device", "Orderly", "delivery", "reports"]
 
 _KEPT = 4096
 _log = logging.getLogger(__name__)
 _PUSH_WAIT = 5.0
-_WAITING = 1024  # samples whose images a client has not pushed yet
+_WAITING = 1024  # samples whose readings a client has not pushed yet
 
 
-class Device:
+class Orderly(abc.ABC):
+    """What takes a device's orders and speaks for it: the device itself, or a gateway.
+
+    Args:
+        name: Name of the device.
+        network: The network.
+        callers: The ways to its peers (`policy.peers_of`), by name.
+        metrics: Metrics of the process.
+    """
+
+    def __init__(
+        self, name: str, network: ServedNetwork, callers: Mapping[str, Caller], metrics: Metrics
+    ) -> None:
+        self.node: Node = network.hierarchy[name]
+        assert self.node.receiver is not None
+        self.metrics = metrics
+        self._attached = Channel(callers[AGGREGATOR], "Aggregator/Attach", reports, Orders, self._obey)
+        self._upper = Channel(callers[self.node.receiver], "Upper/Deliver", delivery, Accepted)
+        self._local = self._attached
+        self.channels = [self._attached, self._upper]
+        """Its streams to the aggregator, to its receiver, and to a local aggregator in another process."""
+        if self.node.aggregator is not None and self.node.aggregator in callers:
+            self._local = Channel(callers[self.node.aggregator], "Upper/Deliver", delivery, Accepted)
+            self.channels.append(self._local)
+
+    @abc.abstractmethod
+    def sense(self, order: Sense) -> None:
+        """Sees to it that the class vector of a sample is sent."""
+
+    @abc.abstractmethod
+    def offload(self, order: Sense) -> None:
+        """Sees to it that the feature map of a sample is sent."""
+
+    @abc.abstractmethod
+    def show(self) -> None:
+        """Sends its last image to the dashboard, if it has any."""
+
+    def send_vector(self, ticket: int, vector: bytes | None) -> None:
+        """Sends a class vector; None says that there is none."""
+        self._local.send(Payload(ticket=ticket, content=vector or b"", absent=vector is None))
+
+    def send_features(self, ticket: int, features: bytes | None) -> None:
+        """Sends a feature map; None says that there is none."""
+        self._upper.send(Payload(ticket=ticket, content=features or b"", absent=features is None))
+
+    def _obey(self, orders: Orders) -> None:
+        for order in orders.sense:
+            self.sense(order)
+        for order in orders.offload:
+            self.offload(order)
+        if orders.preview:
+            self.show()
+
+
+class Device(Orderly):
     """One end device.
 
     Args:
-        name: `device_0`, ...
+        name: Its name.
         network: The network.
-        sensor: Where its images come from.
-        aggregator: The way to the local aggregator.
-        upper: The way to its edge, or to the cloud.
+        sensor: Where its readings come from.
+        callers: The ways to its peers (`policy.peers_of`), by name.
         metrics: Its metrics.
         engine: What its section runs on.
         shows_images: Whether its last image is sent to the aggregator's dashboard when that asks.
@@ -58,80 +105,75 @@ class Device:
     def __init__(
         self,
         name: str,
-        network: Network,
+        network: ServedNetwork,
         sensor: Sensor,
-        aggregator: Caller,
-        upper: Caller,
+        callers: Mapping[str, Caller],
         metrics: Metrics,
         *,
         engine: str = "tflite",
         shows_images: bool = False,
     ) -> None:
-        self.name, self._network, self._sensor, self._metrics = name, network, sensor, metrics
-        self._run = network.runner(name, engine) if network.has_local else None
-        self._features: collections.OrderedDict[int, bytes] = collections.OrderedDict()
-        self._aggregator = Link(aggregator, "Aggregator/Attach", reports, Orders, self._obey)
-        self._upper = Link(upper, "Upper/Deliver", delivery, Accepted)
-        self._shows_images, self._last = shows_images, b""
+        super().__init__(name, network, callers, metrics)
+        self._sensor = sensor
+        self._run = network.runner(name, engine) if self.node.has_section else None
+        self._features: Bounded[int, bytes] = Bounded(_KEPT)
+        self._shows_images, self._last = shows_images and is_image(self.node), b""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def links(self) -> tuple[Link, Link]:
-        """Its streams to the aggregator and to the tier above."""
-        return self._aggregator, self._upper
-
     def close(self) -> None:
-        """Waits for no more images."""
+        """Stops waiting for pushed readings."""
         for task in list(self._tasks):
             task.cancel()
 
-    async def push(self, _: str, image: Image, __: float | None) -> Accepted:
-        """Takes an image that a client pushes.
+    async def push(self, _: str, reading: Reading, __: float | None) -> Accepted:
+        """Takes a reading that a client pushes.
 
         Raises:
-            RefusalError: An image of another size, or a device with a sensor of its own.
+            RefusalError: A reading of another size, or a device with a sensor of its own.
         """
         if not isinstance(self._sensor, PushedSensor):
             raise RefusalError(
-                grpc.StatusCode.FAILED_PRECONDITION, "sensor", f"{self.name} has a sensor of its own."
+                grpc.StatusCode.FAILED_PRECONDITION, "sensor", f"{self.node.name} has a sensor of its own."
             )
-        codec = self._network.image
-        if len(image.pixels) != codec.size:
+        spec = self.node.sensor
+        if len(reading.codes) != spec.size:
             raise RefusalError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "shape",
-                f"Expected an image of {codec.size} bytes for {codec.shape}, but got {len(image.pixels)}.",
+                f"Expected a reading of {spec.size} bytes for {spec.shape}, but got {len(reading.codes)}.",
             )
-        pixels = np.frombuffer(image.pixels, np.uint8).reshape(codec.shape)
-        await self._sensor.push(image.sample, pixels)
+        codes = np.frombuffer(reading.codes, np.uint8).reshape(spec.shape)
+        await self._sensor.push(reading.sample, codes)
         return Accepted()
 
-    def _obey(self, orders: Orders) -> None:
-        for sense in orders.sense:
-            self._with_image(sense, self._report)
-        for sense in orders.offload:
-            known = self._features.pop(sense.ticket, None)
-            if known is not None:
-                self._offload(sense.ticket, known)
-            else:
-                self._with_image(sense, self._sense_and_offload)
-        if orders.preview and self._shows_images and self._last:
-            self._aggregator.send(self._last)
+    def sense(self, order: Sense) -> None:
+        """Sends the class vector as soon as the reading is there, and keeps the feature map."""
+        self._with_codes(order, self._report)
 
-    def _with_image(self, sense: Sense, then: Callable[[int, NDArray[np.uint8] | None], None]) -> None:
-        """Goes on with the image, at once if it is there."""
-        image = self._sensor.image(sense.sample)
-        if image is not None or not isinstance(self._sensor, PushedSensor):
-            then(sense.ticket, image)
-            return
+    def offload(self, order: Sense) -> None:
+        """Sends the feature map that it has kept, or computes it."""
+        features = self._features.pop(order.ticket, None)
+        if features is not None:
+            self._offload(order.ticket, features)
+        else:
+            self._with_codes(order, self._compute_and_offload)
+
+    def show(self) -> None:
+        """Sends its last image."""
+        if self._last:
+            self._attached.send(self._last)
+
+    def _with_codes(self, order: Sense, then: Callable[[int, NDArray[np.uint8] | None], None]) -> None:
+        """Continues with the reading of a sample: at once if it is there, else when a client pushes it."""
+        codes = self._sensor.read(order.sample)
         sensor = self._sensor
-        if len(self._tasks) >= _WAITING:
-            then(sense.ticket, None)
+        if codes is not None or not isinstance(sensor, PushedSensor) or len(self._tasks) >= _WAITING:
+            then(order.ticket, codes)
             return
 
         async def later() -> None:
             try:
-                then(sense.ticket, await sensor.wait(sense.sample, _PUSH_WAIT))
+                then(order.ticket, await sensor.wait(order.sample, _PUSH_WAIT))
             except Exception:
                 _log.exception("a sample could not be dealt with")
 
@@ -139,41 +181,37 @@ class Device:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _report(self, ticket: int, image: NDArray[np.uint8] | None) -> None:
-        if image is None:
-            self._metrics.samples.labels("no_image").inc()
-            self._aggregator.send(Payload(ticket=ticket, absent=True))
+    def _report(self, ticket: int, codes: NDArray[np.uint8] | None) -> None:
+        if codes is None:
+            self.metrics.samples.labels("no_reading").inc()
+            self.send_vector(ticket, None)
             return
-        vector, features = self._infer(image)
-        self._features[ticket] = features
-        while len(self._features) > _KEPT:
-            self._features.popitem(last=False)
-        self._aggregator.send(Payload(ticket=ticket, content=vector))
+        vector, self._features[ticket] = self._infer(codes)
+        self.send_vector(ticket, vector)
 
-    def _sense_and_offload(self, ticket: int, image: NDArray[np.uint8] | None) -> None:
-        self._offload(ticket, None if image is None else self._infer(image)[1])
+    def _compute_and_offload(self, ticket: int, codes: NDArray[np.uint8] | None) -> None:
+        self._offload(ticket, None if codes is None else self._infer(codes)[1])
 
-    def _infer(self, image: NDArray[np.uint8]) -> tuple[bytes, bytes]:
-        """Payloads of class vector and feature map; a device without blocks has its image only."""
-        self._metrics.samples.labels("sensed").inc()
+    def _infer(self, codes: NDArray[np.uint8]) -> tuple[bytes, bytes]:
+        """Payloads of class vector and feature map; a device without blocks sends its reading."""
+        self.metrics.samples.labels("sensed").inc()
         if self._shows_images:
-            self._last = image.tobytes()
+            self._last = codes.tobytes()
+        node = self.node
         if self._run is None:
-            return b"", self._network.image.encode(image)
-        found = self._run({self.name: image[None].astype(np.float32)})
-        return (
-            self._network.class_vector.encode(found["class_vector"][0]),
-            self._network.features.encode(found["features"][0]),
-        )
+            return b"", node.sensor.encode(codes)
+        assert node.output is not None
+        outputs = self._run({node.name: codes[None].astype(np.float32)})
+        vector = b"" if node.class_vector is None else node.class_vector.encode(outputs["class_vector"][0])
+        return vector, node.output.encode(outputs["features"][0])
 
     def _offload(self, ticket: int, features: bytes | None) -> None:
-        self._metrics.samples.labels("offloaded").inc()
-        content, absent = features or b"", features is None
-        self._upper.send(Payload(ticket=ticket, content=content, absent=absent))
+        self.metrics.samples.labels("offloaded").inc()
+        self.send_features(ticket, features)
 
 
 def reports(items: list[Payload | bytes]) -> Reports:
-    """What a device tells its aggregator: class vectors, and the last image as plain bytes."""
+    """What a device tells the aggregator: class vectors, and the last image as plain bytes."""
     previews = [item for item in items if isinstance(item, bytes)]
     return Reports(
         vectors=[item for item in items if not isinstance(item, bytes)],
@@ -182,5 +220,5 @@ def reports(items: list[Payload | bytes]) -> Reports:
 
 
 def delivery(items: list[Payload]) -> Delivery:
-    """What a device or edge sends one tier up."""
+    """What a device or edge delivers to an upper."""
     return Delivery(maps=items)

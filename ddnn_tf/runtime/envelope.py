@@ -32,13 +32,14 @@ Source: ours.
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import hmac
 import secrets
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from ddnn_tf.runtime.bounded import Bounded
 
 __all__ = [
     "ALIVE",
@@ -140,7 +141,7 @@ class GatewayEnd:
     def __init__(self, device: int, key: bytes) -> None:
         self._device, self._key = device, _checked(key)
         self._session: _Session | None = None
-        self._offered: collections.OrderedDict[bytes, bytes] = collections.OrderedDict()
+        self._offered: Bounded[bytes, bytes] = Bounded(_PENDING)
 
     @property
     def is_open(self) -> bool:
@@ -187,8 +188,6 @@ class GatewayEnd:
 
     def _welcome(self, nonce: bytes) -> bytes:
         ours = self._offered.setdefault(nonce, secrets.token_bytes(_NONCE))
-        while len(self._offered) > _PENDING:
-            self._offered.popitem(last=False)
         return _seal(self._key, WELCOME, self._device, 0, nonce + ours)
 
     def _begun(self, content: bytes) -> _Session:

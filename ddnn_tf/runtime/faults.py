@@ -92,8 +92,8 @@ class Proxy:
         assert self._server is not None
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    def cut(self, is_cut: bool) -> None:
-        """Lets nothing through, and nothing be known of it: connections stay open; or mends it."""
+    def partition(self, is_cut: bool) -> None:
+        """Holds everything back while connections stay open, as with a cut cable; or lets it through again."""
         (self._flows.clear if is_cut else self._flows.set)()
 
     async def start(self) -> None:

@@ -1,6 +1,6 @@
 """A gateway for microcontrollers that speak no gRPC: their framed messages over UDP or TCP.
 
-Towards aggregator and upper tier it is each of its devices, with a certificate that carries their names;
+Towards the other processes the gateway is each of its devices, with a certificate that carries their names;
 towards a device it speaks the envelopes of `envelope`, with a key for each. A device that is not there is
 reported absent at once.
 """
@@ -8,7 +8,6 @@ reported absent at once.
 from __future__ import annotations
 
 import asyncio
-import collections
 import json
 import logging
 import socket
@@ -18,13 +17,14 @@ from typing import Any
 
 from ddnn_tf.frames import FEATURES as FEATURES_FRAME
 from ddnn_tf.frames import read_frame
+from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller
-from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Orders, Payload, Sense
-from ddnn_tf.runtime.device import delivery, reports
+from ddnn_tf.runtime.channels import Channel, within
+from ddnn_tf.runtime.ddnn_v1_pb2 import Sense
+from ddnn_tf.runtime.device import Orderly
 from ddnn_tf.runtime.envelope import ALIVE, FEATURES, KEY_BYTES, SENSE, GatewayEnd, Request, length_of
-from ddnn_tf.runtime.links import Link, within
-from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.security import host_and_port, joined
+from ddnn_tf.runtime.served import ServedNetwork
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Gateway", "read_keys"]
@@ -38,7 +38,7 @@ _ALIVE_PAUSE = 10.0
 _log = logging.getLogger(__name__)
 
 
-def read_keys(path: str | Path, network: Network) -> dict[str, bytes]:
+def read_keys(path: str | Path, network: ServedNetwork) -> dict[str, bytes]:
     """Keys of devices from a JSON file: `{"device_3": "64 hexadecimal digits"}`.
 
     Raises:
@@ -57,7 +57,7 @@ def read_keys(path: str | Path, network: Network) -> dict[str, bytes]:
             f"'{place}' holds no keys: expected a JSON object of hexadecimal keys by device."
         ) from None
     for name, key in keys.items():
-        if name not in network.topology.device_names:
+        if name not in network.hierarchy.device_names:
             raise ValueError(f"'{place}' has a key for {name!r}, which is no device of the network.")
         if len(key) != KEY_BYTES:
             raise ValueError(f"'{place}': the key of {name} has {len(key)} bytes, expected {KEY_BYTES}.")
@@ -68,43 +68,34 @@ class Gateway:
     """Speaks for microcontrollers.
 
     Args:
-        network: The network; its devices must have binary feature maps.
-        keys: The key of each of its devices, by name.
-        aggregators: Each device's way to the aggregator, by name.
-        uppers: Each device's way to the tier above, by name.
+        network: The network.
+        keys: The key of each device behind it, by name.
+        callers: Each device's ways to its peers (`policy.peers_of`), by name of the device and the peer.
         metrics: Its metrics.
 
     Raises:
-        ValueError: A network whose devices send no bits.
+        ValueError: A device that sends no class vector, or no bits.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: ServedNetwork,
         keys: Mapping[str, bytes],
-        aggregators: Mapping[str, Caller],
-        uppers: Mapping[str, Caller],
+        callers: Mapping[str, Mapping[str, Caller]],
         metrics: Metrics,
     ) -> None:
-        if not network.has_local or network.features.kind != "bits":
-            raise ValueError("Expected a network whose devices send bits: the frames carry nothing else.")
         self._metrics = metrics
-        self._members = {
-            network.topology.device_names.index(name): _Member(
-                name, network, GatewayEnd(network.topology.device_names.index(name), key),
-                aggregators[name], uppers[name], metrics,
-            )
-            for name, key in keys.items()
-        }  # fmt: skip
+        devices = [_Microcontroller(name, network, key, callers[name], metrics) for name, key in keys.items()]
+        self._devices = {device.number: device for device in devices}
         self._connections: set[asyncio.Task[Any]] = set()
         self._alive: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
         self._datagrams: asyncio.DatagramTransport | None = None
 
     @property
-    def links(self) -> list[Link]:
+    def channels(self) -> list[Channel]:
         """The streams of all its devices."""
-        return [link for member in self._members.values() for link in member.links]
+        return [channel for device in self._devices.values() for channel in device.channels]
 
     async def start(self, address: str) -> str:
         """Listens for UDP and TCP at one port.
@@ -156,10 +147,10 @@ class Gateway:
         """
         try:
             length_of(content[:_START].ljust(_START, b"\0"))
-            member = self._members.get(int.from_bytes(content[4:6], "little"))
-            if member is None:
+            device = self._devices.get(int.from_bytes(content[4:6], "little"))
+            if device is None:
                 raise ValueError("The envelope is of an unknown device.")
-            member.receive(content, peer)
+            device.receive(content, peer)
         except ValueError as error:
             reason = "replayed" if "replay" in str(error) else "envelope"
             self._metrics.refused.labels(reason).inc()
@@ -190,16 +181,16 @@ class Gateway:
             _log.debug("a connection ended")
         finally:
             self._connections.discard(task)
-            for member in self._members.values():
-                member.forget(peer)
+            for device in self._devices.values():
+                device.forget(peer)
             writer.close()
 
     async def _keep_alive(self) -> None:
         """Lets devices know that the gateway is there, and their connections that they are in use."""
         while True:
             await asyncio.sleep(_ALIVE_PAUSE)
-            for member in self._members.values():
-                member.keep_alive()
+            for device in self._devices.values():
+                device.keep_alive()
 
 
 class _Peer:
@@ -255,25 +246,29 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._gateway.receive(content, _Address(self._transport, address))
 
 
-class _Member:
-    """One microcontroller."""
+class _Microcontroller(Orderly):
+    """One device behind the gateway; its orders go on to it as requests."""
 
     def __init__(
         self,
         name: str,
-        network: Network,
-        end: GatewayEnd,
-        aggregator: Caller,
-        upper: Caller,
+        network: ServedNetwork,
+        key: bytes,
+        callers: Mapping[str, Caller],
         metrics: Metrics,
     ) -> None:
-        self._network, self._end, self._metrics = network, end, metrics
+        super().__init__(name, network, callers, metrics)
+        node = self.node
+        if node.class_vector is None or node.output is None or node.output.kind != "bits":
+            raise ValueError(
+                f"Expected a device that sends a class vector and bits, but '{name}' does not: frames carry "
+                "nothing else."
+            )
+        self._vector, self._output = node.class_vector, node.output
+        self.number = network.hierarchy.device_names.index(name)
+        self._end = GatewayEnd(self.number, key)
         self._peer: _Peer | None = None
-        self._tickets: collections.OrderedDict[int, int] = collections.OrderedDict()
-        self._aggregator = Link(aggregator, "Aggregator/Attach", reports, Orders, self._obey)
-        self._upper = Link(upper, "Upper/Deliver", delivery, Accepted)
-        self._number = network.topology.device_names.index(name)
-        self.links = (self._aggregator, self._upper)
+        self._tickets: Bounded[int, int] = Bounded(_KEPT)
 
     def receive(self, content: bytes, peer: _Peer) -> None:
         frame, reply, is_proof = self._end.receive(content)
@@ -303,38 +298,42 @@ class _Member:
             if old is not None:
                 old.close()
 
-    def _obey(self, orders: Orders) -> None:
-        for verb, senses in ((SENSE, orders.sense), (FEATURES, orders.offload)):
-            for sense in senses:
-                self._ask(verb, sense)
+    def sense(self, order: Sense) -> None:
+        """Requests the class vector; says that there is none if the device is not there."""
+        if not self._request(SENSE, order):
+            self.send_vector(order.ticket, None)
 
-    def _ask(self, verb: int, sense: Sense) -> None:
+    def offload(self, order: Sense) -> None:
+        """Requests the feature map; says that there is none if the device is not there."""
+        if not self._request(FEATURES, order):
+            self.send_features(order.ticket, None)
+
+    def show(self) -> None:
+        """Its images stay on the device."""
+
+    def _request(self, verb: int, order: Sense) -> bool:
         if self._peer is None or not self._end.is_open:
-            link = self._aggregator if verb == SENSE else self._upper
-            link.send(Payload(ticket=sense.ticket, absent=True))
-            return
-        number = sense.ticket & 0xFFFFFFFF
-        self._tickets[number] = sense.ticket
-        while len(self._tickets) > _KEPT:
-            self._tickets.popitem(last=False)
-        self._peer.send(self._end.request(Request(verb, number, sense.sample)))
+            return False
+        number = order.ticket & 0xFFFFFFFF
+        self._tickets[number] = order.ticket
+        self._peer.send(self._end.request(Request(verb, number, order.sample)))
+        return True
 
     def _pass_on(self, content: bytes) -> None:
         frame = read_frame(content)
-        if frame.device != self._number:
-            raise ValueError(f"Expected a frame of device {self._number}, but got one of {frame.device}.")
+        if frame.device != self.number:
+            raise ValueError(f"Expected a frame of device {self.number}, but got one of {frame.device}.")
         ticket = self._tickets.get(frame.sample)
         if ticket is None:
-            self._metrics.late.inc()
+            self.metrics.late.inc()
             return
+        # A frame may hold any numbers: decoding refuses those that no network gives.
         if frame.kind == FEATURES_FRAME:
-            payload = frame.payload
-            self._network.features.decode(payload)
-            self._metrics.samples.labels("offloaded").inc()
-            self._upper.send(Payload(ticket=ticket, content=payload))
+            self._output.decode(frame.payload)
+            self.metrics.samples.labels("offloaded").inc()
+            self.send_features(ticket, frame.payload)
             return
-        vector = frame.class_vector()
-        payload = self._network.class_vector.encode(vector)
-        self._network.class_vector.decode(payload)
-        self._metrics.samples.labels("sensed").inc()
-        self._aggregator.send(Payload(ticket=ticket, content=payload))
+        vector = self._vector.encode(frame.class_vector())
+        self._vector.decode(vector)
+        self.metrics.samples.labels("sensed").inc()
+        self.send_vector(ticket, vector)

@@ -14,24 +14,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ddnn_tf.runtime.aggregator import Aggregator
+from ddnn_tf.hierarchy import AGGREGATOR, Role
 from ddnn_tf.runtime.calls import Caller
-from ddnn_tf.runtime.ddnn_v1_pb2 import Delivery, Image, Question, Reports, Task
+from ddnn_tf.runtime.channels import Channel, message_limit
+from ddnn_tf.runtime.ddnn_v1_pb2 import Delivery, Question, Reading, Reports, Task
 from ddnn_tf.runtime.device import Device
-from ddnn_tf.runtime.links import Link, message_limit
 from ddnn_tf.runtime.meter import WireMeter
-from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.policy import peers_of
 from ddnn_tf.runtime.security import CLIENT, Certificates
 from ddnn_tf.runtime.sensors import PushedSensor, Sensor
+from ddnn_tf.runtime.served import ServedNetwork
 from ddnn_tf.runtime.server import Server
 from ddnn_tf.runtime.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from ddnn_tf.runtime.aggregator import Aggregator
 
 __all__ = [
     "SUPERVISED",
     "Announce",
-    "Place",
+    "ProcessConfig",
     "serve_aggregator",
     "serve_device",
     "serve_gateway",
@@ -52,8 +56,8 @@ Announce = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a process stands, and whom it trusts.
+class ProcessConfig:
+    """Where a process listens, and whom it trusts.
 
     Attributes:
         listen: `host:port` to listen at; port 0 takes a free one.
@@ -70,11 +74,10 @@ class Place:
 
 async def serve_device(
     name: str,
-    network: Network,
+    network: ServedNetwork,
     sensor: Sensor,
-    aggregator: str,
-    upper: str,
-    place: Place,
+    peers: Mapping[str, str],
+    config: ProcessConfig,
     metrics: Metrics,
     announce: Announce,
     *,
@@ -84,12 +87,11 @@ async def serve_device(
     """Runs a device until it is asked to end.
 
     Args:
-        name: `device_0`, ...
+        name: Its name.
         network: The network.
-        sensor: Where its images come from; it listens if that is a `PushedSensor`.
-        aggregator: Address of the aggregator.
-        upper: Address of its edge, or of the cloud.
-        place: Where it stands.
+        sensor: Where its readings come from; it listens if that is a `PushedSensor`.
+        peers: Addresses of the processes that it calls (`policy.peers_of`), by name.
+        config: Where it listens, and whom it trusts.
         metrics: Its metrics.
         announce: Is told how far it is.
         engine: What its section runs on.
@@ -98,22 +100,21 @@ async def serve_device(
     Raises:
         ConnectionError: A peer cannot be reached, or refuses it.
         OSError: The port is in use.
-        ValueError: A name or an engine that the network does not have.
+        ValueError: A name or an engine that the network does not have, or a peer without address.
     """
-    if name not in network.topology.device_names:
-        known = ", ".join(network.topology.device_names)
+    if name not in network.hierarchy.device_names:
+        known = ", ".join(network.hierarchy.device_names)
         raise ValueError(f"Expected a device out of {known}, but got {name!r}.")
-    below = _caller(name, "aggregator", aggregator, place, network)
-    above = _caller(name, network.upper_of(name), upper, place, network)
-    device = Device(name, network, sensor, below, above, metrics, engine=engine, shows_images=shows_images)
+    callers = _callers(name, network, peers, config)
+    device = Device(name, network, sensor, callers, metrics, engine=engine, shows_images=shows_images)
     server = None
     address = ""
     if isinstance(sensor, PushedSensor):
-        server = Server(name, network.fingerprint, metrics, place.certificates)
-        server.unary("Sensor/Push", (CLIENT,), Image, device.push, network.image.size + _SMALL)
-        address = await server.start(place.listen)
+        server = Server(name, network.fingerprint, metrics, config.certificates)
+        server.unary("Sensor/Push", (CLIENT,), Reading, device.push, device.node.sensor.size + _SMALL)
+        address = await server.start(config.listen)
     try:
-        await _run(server, device.links, place, address, announce, [below, above])
+        await _run(server, device.channels, config, address, announce, list(callers.values()))
     finally:
         device.close()
 
@@ -121,87 +122,89 @@ async def serve_device(
 async def serve_aggregator(
     aggregator: Aggregator,
     uppers: Mapping[str, Caller],
-    place: Place,
+    config: ProcessConfig,
     announce: Announce,
 ) -> None:
     """Runs the aggregator until it is asked to end.
 
     Args:
         aggregator: What it does.
-        uppers: Its ways to edges and cloud; they are closed at the end.
-        place: Where it stands.
+        uppers: Its ways to the nodes above the devices; they are closed at the end.
+        config: Where it listens, and whom it trusts.
         announce: Is told how far it is.
 
     Raises:
-        ConnectionError: A tier above refuses it, or cannot be reached.
+        ConnectionError: A node above refuses it, or cannot be reached.
         OSError: The port is in use.
     """
     network = aggregator.network
-    server = Server("aggregator", network.fingerprint, aggregator.metrics, place.certificates)
+    server = Server(AGGREGATOR, network.fingerprint, aggregator.metrics, config.certificates)
     server.unary("Aggregator/Classify", (CLIENT,), Task, aggregator.classify, _SMALL)
-    limit = message_limit(network.class_vector.size) + network.image.size
-    devices = network.topology.device_names
-    server.stream("Aggregator/Attach", devices, Reports, aggregator.attach, limit)
-    address = await server.start(place.listen)
-    await _run(server, (), place, address, announce, list(uppers.values()))
+    # A class vector, and beside it the last reading for the dashboard.
+    size = network.hierarchy.class_vector.size + max(node.sensor.size for node in network.hierarchy.devices)
+    devices = network.hierarchy.device_names
+    server.stream("Aggregator/Attach", devices, Reports, aggregator.attach, message_limit(size))
+    address = await server.start(config.listen)
+    await _run(server, (), config, address, announce, list(uppers.values()))
 
 
 async def serve_upper(
     name: str,
-    network: Network,
-    cloud: str | None,
-    place: Place,
+    network: ServedNetwork,
+    receiver: str | None,
+    config: ProcessConfig,
     metrics: Metrics,
     announce: Announce,
     *,
     engine: str = "tflite",
     features_wait: float = 0.5,
 ) -> None:
-    """Runs an edge or the cloud until it is asked to end.
+    """Runs an edge, the cloud, or one of several local aggregators until it is asked to end.
 
     Args:
-        name: `edge_0`, ..., or `cloud`.
+        name: Its name.
         network: The network.
-        cloud: An edge's address of the cloud.
-        place: Where it stands.
+        receiver: Address of the receiver of an edge's feature map.
+        config: Where it listens, and whom it trusts.
         metrics: Its metrics.
         announce: Is told how far it is.
-        engine: What its section runs on.
-        features_wait: Seconds to wait for feature maps.
+        engine: What its sections run on.
+        features_wait: Seconds to wait for its senders.
 
     Raises:
-        ConnectionError: The cloud refuses the edge, or cannot be reached.
+        ConnectionError: The receiver refuses the edge, or cannot be reached.
         OSError: The port is in use.
-        ValueError: The network has no such section.
+        ValueError: The network has no such node, or its receiver has no address.
     """
     from ddnn_tf.runtime.upper import Upper
 
-    above = None if cloud is None else _caller(name, "cloud", cloud, place, network)
-    upper = Upper(name, network, metrics, engine=engine, cloud=above, wait=features_wait)
-    server = Server(name, network.fingerprint, metrics, place.certificates)
-    senders = network.senders(name)
-    size = max(network.codec_to(name, sender).size for sender in senders)
-    server.stream("Upper/Deliver", senders, Delivery, upper.open, message_limit(size))
-    asking: tuple[str, ...] = ("aggregator",)
-    if name == "cloud" and len(network.topology.edges) == 1:
-        asking += network.topology.edge_names
-    server.unary("Upper/Decide", asking, Question, upper.decide, _SMALL)
-    if above is not None:
-        server.unary("Upper/Forward", ("aggregator",), Question, upper.forward, _SMALL)
-    address = await server.start(place.listen)
-    links = () if upper.link is None else (upper.link,)
+    edges = {node.name: node for node in network.hierarchy.of(Role.EDGE)}
+    called = None
+    if name in edges:
+        above = str(edges[name].receiver)
+        peers = {} if receiver is None else {above: receiver}
+        called = _callers(name, network, peers, config)[above]
+    upper = Upper(name, network, metrics, engine=engine, receiver=called, wait=features_wait)
+    server = Server(name, network.fingerprint, metrics, config.certificates)
+    specs = network.policy.specs[name]
+    size = max(spec.size for spec in specs.values())
+    server.stream("Upper/Deliver", tuple(specs), Delivery, upper.open, message_limit(size))
+    server.unary("Upper/Decide", network.policy.askers[name], Question, upper.decide, _SMALL)
+    if called is not None:
+        server.unary("Upper/Forward", (AGGREGATOR,), Question, upper.forward, _SMALL)
+    address = await server.start(config.listen)
+    channels = () if upper.channel is None else (upper.channel,)
     try:
-        await _run(server, links, place, address, announce, [] if above is None else [above])
+        await _run(server, channels, config, address, announce, [] if called is None else [called])
     finally:
         upper.close()
 
 
 async def serve_gateway(
-    network: Network,
+    network: ServedNetwork,
     keys: Mapping[str, bytes],
-    aggregator: str,
-    uppers: Mapping[str, str],
-    place: Place,
+    peers: Mapping[str, str],
+    config: ProcessConfig,
     metrics: Metrics,
     announce: Announce,
 ) -> None:
@@ -210,46 +213,52 @@ async def serve_gateway(
     Args:
         network: The network.
         keys: The key of each device behind it, by name.
-        aggregator: Address of the aggregator.
-        uppers: Address of edges and cloud, by name.
-        place: Where it stands; it listens for UDP and TCP.
+        peers: Addresses of the processes that its devices call (`policy.peers_of`), by name.
+        config: Where it listens (for UDP and TCP), and whom it trusts.
         metrics: Its metrics.
         announce: Is told how far it is.
 
     Raises:
         ConnectionError: A peer cannot be reached, or refuses it.
         OSError: The port is in use.
+        ValueError: A peer without address, or a device that sends no bits.
     """
     from ddnn_tf.runtime.gateway import Gateway
 
-    below = {name: _caller(name, "aggregator", aggregator, place, network) for name in keys}
-    above = {}
-    for name in keys:
-        peer = network.upper_of(name)
-        above[name] = _caller(name, peer, uppers[peer], place, network)
-    gateway = Gateway(network, keys, below, above, metrics)
-    address = await gateway.start(place.listen)
+    callers = {name: _callers(name, network, peers, config) for name in keys}
+    gateway = Gateway(network, keys, callers, metrics)
+    address = await gateway.start(config.listen)
+    everybody = [caller for group in callers.values() for caller in group.values()]
     try:
-        await _run(None, gateway.links, place, address, announce, [*below.values(), *above.values()])
+        await _run(None, gateway.channels, config, address, announce, everybody)
     finally:
         await gateway.stop()
 
 
-def _caller(name: str, peer: str, address: str, place: Place, network: Network) -> Caller:
-    return Caller(name, peer, address, place.certificates, network.fingerprint)
+def _callers(
+    name: str, network: ServedNetwork, peers: Mapping[str, str], config: ProcessConfig
+) -> dict[str, Caller]:
+    """The ways of a process to those that it calls."""
+    called = peers_of(network.hierarchy, name)
+    for peer in called:
+        if peer not in peers:
+            raise ValueError(f"Expected the address of {peer}, which {name} calls, but got none.")
+    return {
+        peer: Caller(name, peer, peers[peer], config.certificates, network.fingerprint) for peer in called
+    }
 
 
 async def _run(
     server: Server | None,
-    links: Sequence[Link],
-    place: Place,
+    channels: Sequence[Channel],
+    config: ProcessConfig,
     address: str,
     announce: Announce,
     callers: Sequence[Caller],
 ) -> None:
-    """Keeps links open until SIGTERM or SIGINT; then lets running samples end, and closes all."""
-    tasks = [asyncio.ensure_future(link.run()) for link in links]
-    reached = asyncio.ensure_future(_reach(links, callers, place.wait))
+    """Keeps channels open until SIGTERM or SIGINT; then lets running samples end, and closes all."""
+    tasks = [asyncio.ensure_future(channel.run()) for channel in channels]
+    reached = asyncio.ensure_future(_reach(channels, callers, config.wait))
     asked = asyncio.Event()
     try:
         meter = WireMeter({caller.peer: caller.address for caller in callers})
@@ -268,27 +277,27 @@ async def _run(
             stop.cancel()
             _log.info("draining")
             if server is not None:
-                await server.stop(place.grace)
+                await server.stop(config.grace)
     except BaseException:
         if server is not None:
             await server.stop(0)
         raise
     finally:
         everything: list[asyncio.Future[None]] = [reached, *tasks]
-        for one in everything:
-            one.cancel()
+        for ending in everything:
+            ending.cancel()
         ended, _ = await asyncio.wait(everything, timeout=_LAST)
-        for one in ended:
-            if not one.cancelled():
-                one.exception()  # told already, or of no more interest
+        for done_task in ended:
+            if not done_task.cancelled():
+                done_task.exception()  # told already, or of no more interest
         for caller in callers:
             await caller.close()
 
 
-async def _reach(links: Sequence[Link], callers: Sequence[Caller], timeout: float) -> None:
+async def _reach(channels: Sequence[Channel], callers: Sequence[Caller], timeout: float) -> None:
     """Waits until every peer has been reached once: over its stream, or else by asking its health."""
-    if links:
-        await asyncio.gather(*(link.ready(timeout) for link in links))
+    if channels:
+        await asyncio.gather(*(channel.ready(timeout) for channel in channels))
     else:
         await asyncio.gather(*(caller.reach(timeout) for caller in callers))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ddnn_tf.communication import bytes_per_link, bytes_per_sample, raw_bytes
+from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.client import Answer
 from ddnn_tf.topology import Topology
 
@@ -60,15 +61,13 @@ class ClusterResult:
         default_factory=lambda: collections.defaultdict(_latencies)
     )
     seconds: float = 0.0
-    _tickets: collections.OrderedDict[int, None] = field(default_factory=collections.OrderedDict)
+    _tickets: Bounded[int, None] = field(default_factory=lambda: Bounded(_REMEMBERED))
 
     def add(self, answer: Answer, label: int | None, seconds: float) -> None:
         """Counts an answer."""
         self.answered += 1
         self.duplicates += answer.ticket in self._tickets
         self._tickets[answer.ticket] = None
-        if len(self._tickets) > _REMEMBERED:
-            self._tickets.popitem(last=False)
         self.degraded += answer.degraded
         self.right += answer.label == label
         self.exits[answer.exit] += 1
@@ -80,7 +79,8 @@ class ClusterResult:
     @property
     def exit_shares(self) -> dict[str, float]:
         """Share of the answers by tier."""
-        return {tier: self.exits[tier] / max(1, self.answered) for tier in self.topology.exit_tiers}
+        tiers = self.topology.hierarchy.exit_tier_names
+        return {tier: self.exits[tier] / max(1, self.answered) for tier in tiers}
 
     def expected_bytes(self) -> dict[str, float]:
         """What Eq. (1) and its generalisation say for these exit shares, bytes per sample and link."""
@@ -90,10 +90,12 @@ class ClusterResult:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; bytes per sample are per device too, as in Eq. (1), times in milliseconds."""
-        answered, devices = max(1, self.answered), self.topology.devices.count
+        answered, devices = max(1, self.answered), len(self.topology.hierarchy.devices)
         shares = self.exit_shares
         links = {link: size / answered for link, size in self.payload.items()}
-        wire = {link: up / answered for link, (up, _) in self.wire.items() if link in self._links()}
+        # Other connections carry questions rather than payloads.
+        carrying = {link.name for link in self.topology.hierarchy.links}
+        wire = {link: up / answered for link, (up, _) in self.wire.items() if link in carrying}
         return {
             "submitted": self.submitted,
             "answered": self.answered,
@@ -120,10 +122,6 @@ class ClusterResult:
             "throughput": self.answered / self.seconds if self.seconds else 0.0,
             "seconds": self.seconds,
         }
-
-    def _links(self) -> set[str]:
-        """Links that carry payloads, rather than questions."""
-        return set(bytes_per_link(self.topology, [1.0, *[0.0] * (len(self.topology.exit_tiers) - 1)]))
 
 
 def percentiles(seconds: Iterable[float]) -> dict[str, float]:
@@ -173,5 +171,5 @@ def show(result: ClusterResult) -> None:
         "" if found["equation_1_bytes_per_sample"] is None else f"{found['equation_1_bytes_per_sample']:.1f}",
         "" if total is None else f"{total:.0f}",
     )
-    links.add_row("raw image", str(found["raw_bytes_per_sample"]))
+    links.add_row("raw input", f"{found['raw_bytes_per_sample']:g}")
     console.print(links)

@@ -1,4 +1,4 @@
-"""Who may talk to whom: mutual TLS, with the names of the tiers in the certificates.
+"""Authentication: mutual TLS, with the names of the processes in the certificates.
 
 Every process has a certificate of the deployment's own authority. It carries each name that the process
 may act under twice: as the URI `ddnn:<name>`, which a server looks for in its client's certificate, and
@@ -40,7 +40,7 @@ CLIENT = "client"
 """Name of whoever asks for classifications."""
 
 _AUTHORITY = "ca.pem"
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _DAYS = 365
 
 
@@ -102,8 +102,16 @@ class Certificates:
 
 
 def server_name(name: str) -> str:
-    """The DNS name by which a certificate says that its holder is that tier."""
-    return f"{name.replace('_', '-')}.ddnn"
+    """The DNS name by which a certificate says that its holder is that process.
+
+        >>> server_name("device_0"), server_name("S1"), server_name("s1")
+        ('device-0.ddnn', 's1.1.ddnn', 's1.ddnn')
+
+    DNS names know no capitals: where the name has some, a label of their own says which letters they are.
+    """
+    capitals = sum(1 << position for position, letter in enumerate(name) if letter.isupper())
+    label = name.lower().replace("_", "-")
+    return f"{label}.{capitals:x}.ddnn" if capitals else f"{label}.ddnn"
 
 
 def has_name(peer: Mapping[str, Iterable[bytes]], name: str) -> bool:
@@ -170,7 +178,7 @@ def create_certificates(
     acting = names if isinstance(names, Mapping) else {name: [name] for name in names}
     for name in {*acting, *(each for several in acting.values() for each in several)}:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"Expected a name of small letters, digits and _, but got {name!r}.")
+            raise ValueError(f"Expected a name of letters, digits and _, but got {name!r}.")
     if days < 1:
         raise ValueError(f"Expected `days` to be at least 1, but got {days}.")
     authority_key = ec.generate_private_key(ec.SECP256R1())

@@ -27,8 +27,8 @@ from ddnn_tf.runtime.calls import (
     SERVICE,
     RefusalError,
 )
+from ddnn_tf.runtime.channels import Outbox, first_of, within
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted
-from ddnn_tf.runtime.links import Outbox, first_of, within
 from ddnn_tf.runtime.security import CLIENT, Certificates, has_name, host_and_port, is_loopback, joined
 from ddnn_tf.runtime.telemetry import Metrics
 

@@ -1,8 +1,8 @@
-"""An edge or the cloud: aggregates feature maps, runs its section, and decides or passes on.
+"""An edge, the cloud, or one of several local aggregators: joins what reaches it, runs its section, decides.
 
-Senders deliver feature maps over streams; the aggregator (for the cloud above a single edge, the edge)
-asks for a verdict on a ticket. Whichever comes first waits for the other. Requests that arrive together
-run together.
+Senders deliver feature maps (to a local aggregator: class vectors) over streams; the aggregator asks for a
+verdict on a ticket, or an edge that passes on by itself. Whichever comes first waits for the other. Requests
+that arrive together run together. A node without an exit computes as well, and forwards when it is told to.
 
 Source: Teerapittayanon et al. 2017, Section III-D.
 """
@@ -19,31 +19,26 @@ import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.exits import is_confident, normalized_entropy, softmax
+from ddnn_tf.hierarchy import Role
 from ddnn_tf.runtime.batching import Batcher
+from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller, RefusalError
-from ddnn_tf.runtime.ddnn_v1_pb2 import (
-    Accepted,
-    Delivery,
-    ExitReport,
-    LinkBytes,
-    Payload,
-    Question,
-    Verdict,
-)
+from ddnn_tf.runtime.channels import Channel, Outbox
+from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Delivery, ExitReport, Payload, Question, Verdict
 from ddnn_tf.runtime.device import delivery
-from ddnn_tf.runtime.gathering import Gathering
-from ddnn_tf.runtime.links import Link, Outbox
-from ddnn_tf.runtime.network import Network
+from ddnn_tf.runtime.gather import Gather
+from ddnn_tf.runtime.policy import is_unsure
+from ddnn_tf.runtime.served import ServedNetwork
 from ddnn_tf.runtime.telemetry import Metrics
 
 __all__ = ["Upper"]
 
-_KEPT = 4096  # feature maps of an edge's own
+_KEPT = 4096  # feature maps of its own that wait to be forwarded
 _KEPT_OF_SENDER = 1024  # tickets that a sender has delivered for and nobody has asked about
 _KEPT_SECONDS = 10.0
 _DEADLINE = 10.0
-_MARGIN = 0.02
+_LONGEST_DEADLINE = 60.0
+_MARGIN = 0.02  # seconds of a deadline kept for the way back
 
 
 @dataclass
@@ -52,57 +47,64 @@ class _Ticket:
 
     made: float
     maps: dict[str, NDArray[np.float32] | None] = field(default_factory=dict)
-    gathering: Gathering | None = None  # while somebody asks
+    gather: Gather | None = None  # while somebody asks
 
     def settle(self, name: str) -> None:
-        if self.gathering is not None:
-            self.gathering.settle(name)
+        if self.gather is not None:
+            self.gather.settle(name)
 
 
 class Upper:
-    """An edge, or the cloud.
+    """A node above the devices in a process of its own.
 
     Args:
-        name: `edge_0`, ..., or `cloud`.
+        name: Its name.
         network: The network.
         metrics: Its metrics.
-        engine: What its section runs on.
-        cloud: An edge's way to the cloud.
-        wait: Seconds to wait for feature maps.
+        engine: What its sections run on.
+        receiver: The way to the receiver of its feature map; None where it has none.
+        wait: Seconds to wait for its senders.
 
     Raises:
-        ValueError: The network has no such section.
+        ValueError: The network has no such node, or it is no process of its own.
     """
 
     def __init__(
         self,
         name: str,
-        network: Network,
+        network: ServedNetwork,
         metrics: Metrics,
         *,
         engine: str = "tflite",
-        cloud: Caller | None = None,
+        receiver: Caller | None = None,
         wait: float = 0.5,
     ) -> None:
-        known = (*network.topology.edge_names, "cloud")
-        if name not in known:
-            raise ValueError(f"Expected an edge or the cloud out of {', '.join(known)}, but got {name!r}.")
-        self.name, self._network, self._metrics, self._wait = name, network, metrics, wait
+        uppers = [node.name for node in network.hierarchy.uppers]
+        if name not in uppers:
+            raise ValueError(f"Expected --name out of {', '.join(uppers)}, but got {name!r}.")
+        self.node = network.hierarchy[name]
+        self._network, self._metrics, self._wait = network, metrics, wait
+        self._specs = network.policy.specs[name]
+        self._tier = network.hierarchy.tier_of(self.node).name
         self._batcher = Batcher(network.runner(name, engine), observe=metrics.batch.observe)
+        self._adapters = {
+            adapter.senders[0]: Batcher(network.runner(adapter.name, engine))
+            for adapter in network.hierarchy.adapters_of(name)
+        }
         self._tickets: collections.OrderedDict[int, _Ticket] = collections.OrderedDict()
         self._open: dict[str, _Delivering] = {}
         self._collecting: set[int] = set()
         self._unasked: collections.Counter[str] = collections.Counter()
-        self._features: collections.OrderedDict[int, bytes] = collections.OrderedDict()
-        self._codecs = {sender: network.codec_to(name, sender) for sender in network.senders(name)}
-        self._cloud = cloud
-        self.link: Link | None = None
-        if cloud is not None:
-            self.link = Link(cloud, "Upper/Deliver", delivery, Accepted)
+        self._features: Bounded[int, bytes] = Bounded(_KEPT)
+        self._receiver = receiver
+        self.channel: Channel | None = None
+        if receiver is not None:
+            self.channel = Channel(receiver, "Upper/Deliver", delivery, Accepted)
 
     def close(self) -> None:
-        """Ends its thread."""
-        self._batcher.close()
+        """Ends its threads."""
+        for batcher in (self._batcher, *self._adapters.values()):
+            batcher.close()
 
     def open(self, sender: str) -> _Delivering:
         """A sender's stream has opened."""
@@ -115,106 +117,111 @@ class Upper:
             RefusalError: An unknown sender, nothing delivered in time, or too many samples.
         """
         start = time.perf_counter()
-        left = min(remaining or _DEADLINE, 60.0)
-        unknown = [sender for sender in question.senders if sender not in self._codecs]
+        left = min(remaining or _DEADLINE, _LONGEST_DEADLINE)
+        unknown = [sender for sender in question.senders if sender not in self._specs]
         if unknown or not question.senders:
             raise RefusalError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "sender",
-                f"Expected senders out of {', '.join(self._codecs)}, but got {', '.join(unknown) or 'none'}.",
+                f"Expected senders out of {', '.join(self._specs)}, but got {', '.join(unknown) or 'none'}.",
             )
-        maps = await self._collect(question, min(self._wait, left / 2))
-        found = await self._batcher.submit(self._network.aggregate(self.name, maps))
-        logits = found["logits"][0]
-        if "features" in found:
-            codec = self._network.codec_to("cloud", self.name)
-            self._remember(question.ticket, codec.encode(found["features"][0]))
-        verdict = Verdict(
-            exits=[
-                ExitReport(
-                    name=self.name,
-                    logits=self._network.class_vector.encode(logits),
-                    senders=list(maps),
-                    seconds=time.perf_counter() - start,
-                )
-            ],
-            links=[
-                LinkBytes(link=f"{sender} -> {self.name}", payload=self._codecs[sender].size)
-                for sender in maps
-            ],
-        )
+        maps, absent = await self._collect(question, min(self._wait, left / 2))
+        report = ExitReport(name=self.node.name, senders=list(maps), absent=absent)
+        logits = await self._compute(question.ticket, maps) if maps else None
+        if logits is not None:
+            report.logits = self._network.hierarchy.class_vector.encode(logits)
+        report.seconds = time.perf_counter() - start
+        verdict = Verdict(exits=[report])
         self._metrics.samples.labels("decided").inc()
-        self._metrics.latency.labels(self.name.split("_")[0]).observe(time.perf_counter() - start)
-        if question.decide and self._is_unsure(logits, question.threshold):
-            await self._pass_on(question.ticket, verdict, left - (time.perf_counter() - start) - _MARGIN)
+        self._metrics.latency.labels(self._tier).observe(report.seconds)
+        threshold = question.thresholds.get(self._tier)
+        if logits is not None and threshold is not None and is_unsure(logits, threshold):
+            await self._pass_on(question, verdict, left - (time.perf_counter() - start) - _MARGIN)
         return verdict
 
     async def forward(self, _: str, question: Question, __: float | None) -> Accepted:
-        """Sends the feature map of a ticket to the cloud.
+        """Sends the feature map of a ticket to the receiver.
 
         Raises:
-            RefusalError: It has none, or the cloud is out of reach.
+            RefusalError: It has none, or the receiver is out of reach.
         """
         self._send_up(question.ticket)
         return Accepted()
 
-    def _is_unsure(self, logits: NDArray[np.float32], threshold: float) -> bool:
-        return not is_confident(normalized_entropy(softmax(logits)), threshold)
+    async def _compute(self, ticket: int, maps: dict[str, NDArray[np.float32]]) -> NDArray[np.float32] | None:
+        """Logits `(classes,)` of its exit, if it has one; keeps its feature map, if it sends one."""
+        if self._adapters:
+            adapted = await asyncio.gather(
+                *(self._adapters[sender].submit({sender: content}) for sender, content in maps.items())
+            )
+            maps = {sender: answer["features"] for sender, answer in zip(maps, adapted, strict=True)}
+        outputs = await self._batcher.submit(self._network.joined(self.node.name, maps))
+        if self.node.output is not None:
+            self._features[ticket] = self.node.output.encode(outputs["features"][0])
+        logits: NDArray[np.float32] | None = outputs["logits"][0] if "logits" in outputs else None
+        return logits
 
-    async def _pass_on(self, ticket: int, verdict: Verdict, left: float) -> None:
-        """Has the cloud decide; if it cannot, the edge's verdict stands and is degraded."""
-        assert self._cloud is not None
+    async def _pass_on(self, question: Question, verdict: Verdict, left: float) -> None:
+        """Has the receiver decide; if it cannot, this node's verdict stands and is degraded."""
+        if self._receiver is None:
+            return
         try:
-            self._send_up(ticket)
-            question = Question(ticket=ticket, senders=[self.name])
-            above = await self._cloud.call("Upper/Decide", question, Verdict, max(left, 0.001))
+            self._send_up(question.ticket)
+            onward = Question(
+                ticket=question.ticket, senders=[self.node.name], thresholds=question.thresholds
+            )
+            above = await self._receiver.call("Upper/Decide", onward, Verdict, max(left, 0.001))
         except grpc.aio.AioRpcError as error:
-            verdict.degraded, verdict.reason = True, f"cloud: {error.code().name.lower()}"
+            verdict.degraded, verdict.reason = True, f"{self._receiver.peer}: {error.code().name.lower()}"
         except RefusalError as refusal:
-            verdict.degraded, verdict.reason = True, f"cloud: {refusal.reason}"
+            verdict.degraded, verdict.reason = True, f"{self._receiver.peer}: {refusal.reason}"
         else:
             verdict.exits.extend(above.exits)
-            verdict.links.extend(above.links)
+            verdict.degraded, verdict.reason = above.degraded, above.reason
 
     def _send_up(self, ticket: int) -> None:
         features = self._features.pop(ticket, None)
-        if features is None or self.link is None:
+        if features is None or self.channel is None:
             raise RefusalError(
-                grpc.StatusCode.NOT_FOUND, "ticket", f"{self.name} has no features of this ticket."
+                grpc.StatusCode.NOT_FOUND, "ticket", f"{self.node.name} has no features of this ticket."
             )
-        if not self.link.send(Payload(ticket=ticket, content=features)):
-            raise RefusalError(grpc.StatusCode.UNAVAILABLE, "unreachable", "The cloud is out of reach.")
+        if not self.channel.send(Payload(ticket=ticket, content=features)):
+            raise RefusalError(
+                grpc.StatusCode.UNAVAILABLE, "unreachable", f"{self.node.receiver} is out of reach."
+            )
 
-    def _remember(self, ticket: int, features: bytes) -> None:
-        self._features[ticket] = features
-        while len(self._features) > _KEPT:
-            self._features.popitem(last=False)
-
-    async def _collect(self, question: Question, wait: float) -> dict[str, NDArray[np.float32]]:
-        """The feature maps of a ticket's senders, in the order of the topology."""
+    async def _collect(
+        self, question: Question, wait: float
+    ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+        """What a ticket's senders delivered, in the order of the topology, and those that have nothing."""
         ticket = self._ticket(question.ticket)
         # Who has no stream open cannot deliver, and is not waited for.
-        ticket.gathering = Gathering(
-            sender for sender in question.senders if sender in self._open and sender not in ticket.maps
+        ticket.gather = Gather(
+            sender
+            for sender in question.awaited or question.senders
+            if sender in self._open and sender not in ticket.maps
         )
         self._collecting.add(question.ticket)
         try:
-            await ticket.gathering.wait(wait)
+            await ticket.gather.wait(wait)
         finally:
             self._collecting.discard(question.ticket)
             self._drop(question.ticket)
-        found = {}
-        for sender in self._codecs:
+        maps = {}
+        for sender in self._specs:
             content = ticket.maps.get(sender)
             if sender in question.senders and content is not None:
-                found[sender] = content
+                maps[sender] = content
             else:
                 self._metrics.missing.labels(sender).inc()
-        if not found:
+        # Without class vectors a local aggregator says so, and nothing has failed: the devices are absent.
+        if not maps and self.node.role is not Role.LOCAL:
             raise RefusalError(
-                grpc.StatusCode.UNAVAILABLE, "no_features", f"No feature map reached {self.name} in time."
+                grpc.StatusCode.UNAVAILABLE,
+                "no_features",
+                f"No feature map reached {self.node.name} in time.",
             )
-        return found
+        return maps, [sender for sender, content in ticket.maps.items() if content is None]
 
     def _ticket(self, number: int) -> _Ticket:
         return self._tickets.setdefault(number, _Ticket(time.monotonic()))
@@ -222,8 +229,9 @@ class Upper:
     def _forget_old(self) -> None:
         """Drops what was delivered long ago and that nobody has asked about."""
         oldest = time.monotonic() - _KEPT_SECONDS
-        while self._tickets and next(iter(self._tickets.values())).made < oldest:
-            if (number := next(iter(self._tickets))) in self._collecting:
+        while self._tickets:
+            number, ticket = next(iter(self._tickets.items()))
+            if ticket.made >= oldest or number in self._collecting:
                 break
             self._metrics.late.inc()
             self._drop(number)
@@ -234,23 +242,23 @@ class Upper:
             self._unasked.subtract(ticket.maps.keys())
 
     def receive(self, sender: str, message: Delivery) -> None:
-        """Takes feature maps.
+        """Takes what a sender delivers.
 
         Raises:
-            RefusalError: One of another shape, or sent twice.
+            RefusalError: A payload of another shape, or one sent twice.
         """
         self._forget_old()
-        for one in message.maps:
-            features = None
-            if not one.absent:
+        for payload in message.maps:
+            content = None
+            if not payload.absent:
                 try:
-                    features = self._codecs[sender].decode(one.content)
+                    content = self._specs[sender].decode(payload.content)
                 except ValueError as error:
                     raise RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "shape", str(error)) from None
-            known = self._tickets.get(one.ticket)
+            known = self._tickets.get(payload.ticket)
             if known is not None and sender in known.maps:
                 raise RefusalError(
-                    grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{sender} sent a feature map twice."
+                    grpc.StatusCode.INVALID_ARGUMENT, "replayed", f"{sender} delivered for a ticket twice."
                 )
             if self._unasked[sender] >= _KEPT_OF_SENDER:
                 raise RefusalError(
@@ -258,10 +266,10 @@ class Upper:
                     "overload",
                     f"{sender} has delivered for {_KEPT_OF_SENDER} tickets that nobody asks about.",
                 )
-            ticket = self._ticket(one.ticket)
+            ticket = self._ticket(payload.ticket)
             self._unasked[sender] += 1
-            ticket.maps[sender] = features
-            self._metrics.payload.labels(f"{sender} -> {self.name}").inc(len(one.content))
+            ticket.maps[sender] = content
+            self._metrics.payload.labels(f"{sender} -> {self.node.name}").inc(len(payload.content))
             ticket.settle(sender)
 
     def opened(self, sender: str, session: _Delivering) -> None:

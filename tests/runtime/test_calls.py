@@ -11,14 +11,14 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from hierarchy import refused
+from running import refused, served
 
 from ddnn_tf.runtime import aggregator as aggregator_module
 from ddnn_tf.runtime.aggregator import Aggregator
 from ddnn_tf.runtime.calls import Caller, RefusalError
+from ddnn_tf.runtime.channels import Channel, Outbox
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Delivery, Payload, Task
 from ddnn_tf.runtime.device import delivery
-from ddnn_tf.runtime.links import Link, Outbox
 from ddnn_tf.runtime.server import Server
 from ddnn_tf.runtime.telemetry import Metrics, log_in_json
 
@@ -136,7 +136,7 @@ def test_a_link_comes_back_after_its_peer_and_after_a_fault() -> None:
 
     async def test(server: Server, address: str) -> None:
         caller = Caller("device_0", "cloud", address, None)
-        link = Link(caller, "Upper/Deliver", delivery, Accepted)
+        link = Channel(caller, "Upper/Deliver", delivery, Accepted)
         assert not link.send(Payload(ticket=1))
         task = asyncio.ensure_future(link.run())
         await link.ready(5)
@@ -188,12 +188,10 @@ def test_an_outbox_is_bounded_and_empties_in_one_message() -> None:
 def test_too_many_samples_at_once_are_refused(
     network_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ddnn_tf.runtime.network import Network
-
     monkeypatch.setattr(aggregator_module, "_IN_FLIGHT", 2)
 
     async def run() -> None:
-        aggregator = Aggregator(Network(network_of("c").bundle), {}, Metrics(), wait=0.2)
+        aggregator = Aggregator(served(network_of("c").bundle), {}, Metrics(), wait=0.2)
         session = aggregator.attach("device_0")
         found = await asyncio.gather(
             *(aggregator.classify("client", Task(sample=number), 1.0) for number in range(3)),

@@ -72,6 +72,9 @@ def click_through(page: Any, url: str) -> None:
     until(lambda: text("#note") == "All devices are present.", "that all is well")
     until(lambda: int(text("[data-name=Answered]")) > 50, "that samples are answered")
     assert text("#node-edge_0 .state") == text("#node-cloud .state") == "answers"
+    assert page.find_elements(By.CSS_SELECTOR, "#drawing svg rect")
+    assert len(page.find_elements(By.CSS_SELECTOR, "#wires line")) == 7
+    until(lambda: text("[data-name='device_0 -> local']") == "12.0", "the bytes of a link")
     # The image of device_1 is there: not all of its pixels are alike.
     alike = "const c=document.querySelector('#node-device_1 canvas');return new Set(c.getContext('2d')" \
         ".getImageData(0,0,c.width,c.height).data).size"  # fmt: skip
@@ -117,6 +120,8 @@ def refusals(url: str) -> None:
     good = json.dumps({"tier": "local", "value": 0.5}).encode()
     assert ask("/api/state") == 200
     assert ask("/api/state", key="wrong") == 401
+    assert ask("/api/hierarchy") == 200
+    assert ask("/api/hierarchy", key="wrong") == 401
     assert ask("/api/threshold", good, key="") == 401
     assert ask("/api/threshold", good) == 200
     for body in (b"", b"[]", b"{", b'{"tier": "cloud", "value": 1}', b'{"tier": "local", "value": 7}',

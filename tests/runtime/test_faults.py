@@ -70,11 +70,11 @@ def test_a_proxy_delays_and_cuts_in_both_directions() -> None:
         assert await ask(b"late") == b"late"
         assert time.monotonic() - start >= 0.2
         proxy.delay = 0.0
-        proxy.cut(True)
+        proxy.partition(True)
         writer.write(b"lost?")
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(reader.read(1), 0.2)
-        proxy.cut(False)
+        proxy.partition(False)
         assert await reader.readexactly(5) == b"lost?"
         writer.close()
         server.close()

@@ -17,17 +17,16 @@ import grpc.aio
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hierarchy import Hierarchy, refused, sensors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_networks import RandomNetwork
+from running import Running, refused, sensors_of, served
 
 from ddnn_tf.runtime.aggregator import Aggregator
 from ddnn_tf.runtime.calls import Caller, RefusalError
 from ddnn_tf.runtime.ddnn_v1_pb2 import Delivery, Payload, Question, Reports, Task
 from ddnn_tf.runtime.envelope import DeviceEnd, GatewayEnd, Request
 from ddnn_tf.runtime.gateway import Gateway
-from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.security import CLIENT, create_certificates
 from ddnn_tf.runtime.telemetry import Metrics
 from ddnn_tf.runtime.upper import Upper
@@ -57,11 +56,13 @@ def noisy(draw: random.Random, valid: bytes) -> bytes:
 
 def messages(made: RandomNetwork, draw: random.Random) -> Iterator[tuple[str, bytes]]:
     """Methods, and valid messages for them."""
-    network = Network(made.bundle)
+    network = served(made.bundle)
     while True:
         ticket = draw.getrandbits(64)
-        vector = Payload(ticket=ticket, content=draw.randbytes(network.class_vector.size))
-        features = Payload(ticket=ticket, content=draw.randbytes(network.features.size))
+        vector = Payload(ticket=ticket, content=draw.randbytes(network.hierarchy.class_vector.size))
+        features = Payload(
+            ticket=ticket, content=draw.randbytes(network.policy.specs["cloud"]["device_0"].size)
+        )
         yield "Aggregator/Attach", Reports(vectors=[vector, vector]).SerializeToString()
         yield "Upper/Deliver", Delivery(maps=[features]).SerializeToString()
         yield "Upper/Decide", Question(ticket=ticket, senders=["device_0"]).SerializeToString()
@@ -70,7 +71,7 @@ def messages(made: RandomNetwork, draw: random.Random) -> Iterator[tuple[str, by
 
 def test_messages_straight_into_the_handlers(network_of: Callable[..., RandomNetwork]) -> None:
     made = network_of("c")
-    network = Network(made.bundle)
+    network = served(made.bundle)
     draw = random.Random(3)
 
     async def run() -> None:
@@ -98,8 +99,8 @@ def test_messages_straight_into_the_handlers(network_of: Callable[..., RandomNet
             await upper.decide("aggregator", question, 1.0)
         upper.open("device_0")
         delivering = upper.open("device_0")
-        codec = network.features
-        delivering.receive(Delivery(maps=[Payload(ticket=1, content=b"\1" * codec.size)]))
+        spec = network.policy.specs["cloud"]["device_0"]
+        delivering.receive(Delivery(maps=[Payload(ticket=1, content=b"\1" * spec.size)]))
         assert (await upper.decide("aggregator", question, 1.0)).exits[0].senders == ["device_0"]
         upper.close()
 
@@ -111,7 +112,7 @@ def test_messages_straight_into_the_handlers(network_of: Callable[..., RandomNet
 def test_class_vectors_of_any_content(
     network_of: Callable[..., RandomNetwork], content: bytes, ticket: int, absent: bool
 ) -> None:
-    network = Network(network_of("c").bundle)
+    network = served(network_of("c").bundle)
     aggregator = Aggregator(network, {}, Metrics())
     session = aggregator.attach("device_0")
     report = Reports(vectors=[Payload(ticket=ticket, content=content, absent=absent)])
@@ -126,11 +127,11 @@ def test_class_vectors_of_any_content(
 
 def test_over_the_wire_and_into_raw_sockets(network_of: Callable[..., RandomNetwork], tmp_path: Path) -> None:
     made = network_of("c")
-    network = Network(made.bundle)
+    network = served(made.bundle)
     draw = random.Random(5)
     certs = tmp_path / "certs"
 
-    async def calls(tiers: Hierarchy) -> None:
+    async def calls(tiers: Running) -> None:
         """Noise from peers who are let in; each is refused with a status."""
         names = {"Aggregator/Attach": "device_0", "Upper/Deliver": "device_0", "Upper/Decide": "aggregator"}
         callers: dict[str, Caller] = {}
@@ -203,7 +204,7 @@ def test_over_the_wire_and_into_raw_sockets(network_of: Callable[..., RandomNetw
 
     async def run() -> None:
         async with (
-            Hierarchy(network, sensors_of(made.images), certs, wait=2) as tiers,
+            Running(network, sensors_of(made.views), certs, wait=2) as tiers,
             tiers.client() as client,
         ):
             before = [await client.classify(sample) for sample in range(20)]
@@ -251,7 +252,7 @@ class Peer:
 def test_envelopes_straight_into_the_gateway(
     network_of: Callable[..., RandomNetwork], tmp_path: Path
 ) -> None:
-    network = Network(network_of("c").bundle)
+    network = served(network_of("c").bundle)
     create_certificates(tmp_path / "certs", ["gateway"])
     draw = random.Random(11)
     key = bytes(32)
@@ -259,7 +260,8 @@ def test_envelopes_straight_into_the_gateway(
     async def run() -> None:
         metrics = Metrics()
         caller = Caller("device_0", "aggregator", "127.0.0.1:1", None)
-        gateway = Gateway(network, {"device_0": key}, {"device_0": caller}, {"device_0": caller}, metrics)
+        callers = {"device_0": {"aggregator": caller, "cloud": caller}}
+        gateway = Gateway(network, {"device_0": key}, callers, metrics)
         device = DeviceEnd(0, key)
         peer = Peer()
         assert gateway.receive(device.hello(), peer)

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hierarchy import Hierarchy, refused, sensors_of
 from random_networks import RandomNetwork
+from running import Running, refused, sensors_of, served
 
 from ddnn_tf.runtime.client import Answer
 from ddnn_tf.runtime.envelope import DeviceEnd
 from ddnn_tf.runtime.gateway import read_keys
-from ddnn_tf.runtime.network import Network
-from ddnn_tf.runtime.process import Place, serve_gateway
+from ddnn_tf.runtime.process import ProcessConfig, serve_gateway
 from ddnn_tf.runtime.security import Certificates, create_certificates, write_keys
 from ddnn_tf.runtime.telemetry import Metrics
 
@@ -49,13 +48,13 @@ class Behind:
     """A hierarchy whose last device is behind a gateway."""
 
     def __init__(self, made: RandomNetwork, place: Path) -> None:
-        self.network = Network(made.bundle)
+        self.network = served(made.bundle)
         certs = place / "certs"
-        names = (*made.topology.device_names, "aggregator", "cloud", "client")
+        names = (*made.topology.hierarchy.process_names, "client")
         create_certificates(certs, {**{name: [name] for name in names}, "gateway": [BEHIND]})
         self.key_file = write_keys(certs / "gateway.keys", [BEHIND])
         self.keys = read_keys(self.key_file, self.network)
-        self.tiers = Hierarchy(self.network, sensors_of(made.images), certs, wait=2, left_out=(BEHIND,))
+        self.tiers = Running(self.network, sensors_of(made.views), certs, wait=2, left_out=(BEHIND,))
         self.metrics = Metrics()
         self.address = ""
         self.made, self._certs = made, certs
@@ -70,14 +69,10 @@ class Behind:
                 ready.set()
 
         async with self.tiers:
-            place = Place("127.0.0.1:0", Certificates.read(self._certs, "gateway"))
-            addresses = self.tiers.addresses
+            config = ProcessConfig("127.0.0.1:0", Certificates.read(self._certs, "gateway"))
             task = asyncio.ensure_future(
-                serve_gateway(
-                    self.network, self.keys, addresses["aggregator"], {"cloud": addresses["cloud"]}, place,
-                    self.metrics, announce,
-                )
-            )  # fmt: skip
+                serve_gateway(self.network, self.keys, self.tiers.addresses, config, self.metrics, announce)
+            )
             waiting = asyncio.ensure_future(ready.wait())
             await asyncio.wait([task, waiting], timeout=20, return_when=asyncio.FIRST_COMPLETED)
             try:
@@ -96,7 +91,7 @@ class Behind:
             program, transport, host, port, "2", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         assert process.stdin is not None
-        process.stdin.write(self.keys[BEHIND] + np.ascontiguousarray(self.made.images[:, 2]).tobytes())
+        process.stdin.write(self.keys[BEHIND] + np.ascontiguousarray(self.made.views[BEHIND]).tobytes())
         process.stdin.close()
         try:
             yield process
@@ -125,7 +120,7 @@ def test_a_device_in_c_answers_as_any_other(
                     await asyncio.sleep(0.05)
                 answers: list[Answer] = [await client.classify(int(sample)) for sample in rows]
                 assert [answer.label for answer in answers] == expected.labels.tolist()
-                tiers = made.topology.exit_tiers
+                tiers = made.topology.hierarchy.exit_tier_names
                 assert [tiers.index(answer.exit) for answer in answers] == expected.exits.tolist()
                 last = answers[int(np.flatnonzero(expected.exits)[0])]
                 assert last.payload_bytes[f"{BEHIND} -> local"] == 12
@@ -184,7 +179,7 @@ def test_strangers_replays_and_noise_are_refused_and_counted(
 
 
 def test_keys_are_read_with_care(network_of: Callable[..., RandomNetwork], tmp_path: Path) -> None:
-    network = Network(network_of("c").bundle)
+    network = served(network_of("c").bundle)
     file = write_keys(tmp_path / "keys", ["device_0", "device_1"])
     assert file.stat().st_mode & 0o777 == 0o600
     keys = read_keys(file, network)

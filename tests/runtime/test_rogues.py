@@ -15,11 +15,12 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from hierarchy import Hierarchy, sensors_of
 from random_networks import RandomNetwork
+from running import Running, sensors_of, served
 
 from ddnn_tf.runtime.aggregator import Aggregator
 from ddnn_tf.runtime.calls import Caller, RefusalError
+from ddnn_tf.runtime.channels import Channel
 from ddnn_tf.runtime.client import Answer
 from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Accepted,
@@ -31,8 +32,6 @@ from ddnn_tf.runtime.ddnn_v1_pb2 import (
     Task,
     Verdict,
 )
-from ddnn_tf.runtime.links import Link
-from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.security import create_certificates
 from ddnn_tf.runtime.server import Server
 from ddnn_tf.runtime.telemetry import Metrics
@@ -59,7 +58,7 @@ def test_a_tier_above_that_answers_badly_degrades_and_fails_no_sample(
     network_of: Networks, tmp_path: Path
 ) -> None:
     made = network_of("c")
-    vector = Network(made.bundle).class_vector
+    vector = made.topology.hierarchy.class_vector
     nothing = ExitReport(name="cloud", logits=b"")
     undefined = ExitReport(name="cloud", logits=np.full(3, np.nan, "<f4").tobytes())
     other = ExitReport(name="edge_7", logits=vector.encode(np.zeros(3)))
@@ -69,7 +68,7 @@ def test_a_tier_above_that_answers_badly_degrades_and_fails_no_sample(
     ]  # fmt: skip
 
     async def run() -> list[Answer]:
-        async with Hierarchy(Network(made.bundle), sensors_of(made.images), tmp_path / "certs") as tiers:
+        async with Running(served(made.bundle), sensors_of(made.views), tmp_path / "certs") as tiers:
             await tiers.end("cloud")
             left = iter(answers)
 
@@ -81,7 +80,7 @@ def test_a_tier_above_that_answers_badly_degrades_and_fails_no_sample(
 
             fake = Server("cloud", tiers.network.fingerprint, Metrics(), tiers.certificates("cloud"))
             fake.unary("Upper/Decide", ("aggregator",), Question, decide, 1000)
-            names = made.topology.device_names
+            names = made.topology.hierarchy.device_names
             fake.stream("Upper/Deliver", names, Delivery, lambda _: Swallowing(), 10_000)
             await fake.start(tiers.addresses["cloud"])
             tiers.aggregator.set_threshold("local", 0)
@@ -100,7 +99,7 @@ def test_a_tier_above_that_answers_badly_degrades_and_fails_no_sample(
 @pytest.mark.parametrize("local", ["MP", "CC"])
 def test_numbers_that_overflow_are_refused_at_the_door(network_of: Networks, local: str) -> None:
     made = network_of("c", local, "CC" if local == "MP" else "MP")
-    aggregator = Aggregator(Network(made.bundle), {}, Metrics())
+    aggregator = Aggregator(served(made.bundle), {}, Metrics())
     session = aggregator.attach("device_0")
     for value in (3.4e38, -3.4e38, 1e7, np.nan, np.inf):
         content = np.full(3, value, "<f4").tobytes()
@@ -115,8 +114,8 @@ def test_a_device_that_is_too_slow_for_the_load_still_takes_part(
     made = network_of("c")
 
     async def run() -> list[bool]:
-        aggregator = Aggregator(Network(made.bundle), {}, Metrics(), wait=0.2, thresholds={"local": 1.0})
-        vector = aggregator.network.class_vector.encode(np.array([1.0, 0.0, 0.0]))
+        aggregator = Aggregator(served(made.bundle), {}, Metrics(), wait=0.2, thresholds={"local": 1.0})
+        vector = aggregator.network.hierarchy.class_vector.encode(np.array([1.0, 0.0, 0.0]))
         prompt = aggregator.attach("device_0")
         slow = aggregator.attach("device_1")
 
@@ -150,8 +149,8 @@ def test_junk_does_not_keep_a_late_device_waited_for(network_of: Networks) -> No
     made = network_of("c")
 
     async def run() -> float:
-        aggregator = Aggregator(Network(made.bundle), {}, Metrics(), wait=0.2, thresholds={"local": 1.0})
-        vector = aggregator.network.class_vector.encode(np.array([1.0, 0.0, 0.0]))
+        aggregator = Aggregator(served(made.bundle), {}, Metrics(), wait=0.2, thresholds={"local": 1.0})
+        vector = aggregator.network.hierarchy.class_vector.encode(np.array([1.0, 0.0, 0.0]))
         prompt, rogue = aggregator.attach("device_0"), aggregator.attach("device_1")
 
         async def serve() -> None:
@@ -194,7 +193,7 @@ def test_a_link_that_was_up_outlives_a_stranger_in_its_peers_place(tmp_path: Pat
         first = cloud(ours, "network")
         address = await first.start("127.0.0.1:0")
         caller = Caller("device_0", "cloud", address, Certificates.read(ours, "device_0"), "network")
-        link = Link(caller, "Upper/Deliver", delivery, Accepted)
+        link = Channel(caller, "Upper/Deliver", delivery, Accepted)
         task = asyncio.ensure_future(link.run())
         await link.ready(5)
         await first.stop(0)

@@ -1,7 +1,8 @@
 """The live page of the aggregator: the hierarchy, its exits and its bytes, and what can be changed.
 
-It is served on loopback only: from elsewhere, go through a tunnel. Whoever has the page's URL may look
-and change thresholds; its token stands behind the `#`, which browsers do not send, so that no log has it.
+The page asks once for nodes and links (`/api/hierarchy`) and then twice a second for what changes
+(`/api/state`). It is served on loopback only: from elsewhere, go through a tunnel. Whoever has the page's URL
+may look and change thresholds; its token stands behind the `#`, which browsers do not send, so no log has it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Any
 from aiohttp import web
 
 from ddnn_tf.communication import raw_bytes
-from ddnn_tf.runtime.aggregator import Aggregator
+from ddnn_tf.hierarchy import Hierarchy, Node, Role
+from ddnn_tf.runtime.aggregator import Aggregator, DeviceState
 from ddnn_tf.runtime.security import host_and_port, is_loopback, joined
+from ddnn_tf.runtime.sensors import is_image
 
 __all__ = ["Dashboard"]
 
@@ -46,6 +49,7 @@ class Dashboard:
         application = web.Application(client_max_size=_LARGEST)
         for path in _FILES:
             application.router.add_get(path, self._file)
+        application.router.add_get("/api/hierarchy", self._hierarchy)
         application.router.add_get("/api/state", self._state)
         application.router.add_post("/api/threshold", self._threshold)
         application.router.add_post("/api/device", self._device)
@@ -86,6 +90,12 @@ class Dashboard:
         headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
         return web.Response(text=(_HERE / name).read_text("utf-8"), content_type=kind, headers=headers)
 
+    async def _hierarchy(self, request: web.Request) -> web.Response:
+        self._check(request)
+        fixed = hierarchy_as_json(self._aggregator.network.hierarchy)
+        fixed["supervised"] = self._supervisor is not None
+        return web.json_response(fixed, headers={"Cache-Control": "no-store"})
+
     async def _state(self, request: web.Request) -> web.Response:
         self._check(request)
         now = time.monotonic()
@@ -118,38 +128,38 @@ class Dashboard:
         return web.json_response({"name": name, "verb": verb})
 
     def state(self) -> dict[str, Any]:
-        """What the page shows, as JSON has it."""
+        """What changes on the page, as JSON has it."""
         aggregator = self._aggregator
-        network, answers = aggregator.network, aggregator.answers
-        topology = network.topology
-        answered = sum(answers[tier] for tier in topology.exit_tiers)
-        height, width, channels = topology.devices.image_shape
+        topology, answers = aggregator.network.topology, aggregator.answers
+        hierarchy = topology.hierarchy
+        tiers = hierarchy.exit_tier_names
+        answered = sum(answers[tier] for tier in tiers)
         return {
-            "image": {"height": height, "width": width, "channels": channels},
-            "devices": [
-                {
-                    "name": name,
-                    "present": device.stream is not None,
-                    "late": device.missed,
-                    "upper": network.upper_of(name),
-                    "pixels": base64.b64encode(device.preview).decode(),
-                }
-                for name, device in aggregator.devices.items()
-            ],
-            "edges": list(topology.edge_names),
-            "unreachable": sorted(name for name, answers in aggregator.answers_above.items() if not answers),
-            "tiers": list(topology.exit_tiers),
+            "nodes": {
+                **{
+                    name: {
+                        "on": device.stream is not None,
+                        "state": _state_of(device),
+                        "pixels": base64.b64encode(device.preview).decode(),
+                    }
+                    for name, device in aggregator.devices.items()
+                },
+                hierarchy.coordinator: {"on": True, "state": "answers"},
+                **{
+                    name: {"on": answering, "state": "answers" if answering else "does not answer"}
+                    for name, answering in aggregator.is_answering.items()
+                },
+            },
             "thresholds": aggregator.thresholds,
             "samples": answers["samples"],
             "answered": answered,
             "errors": answers["errors"],
             "degraded": answers["degraded"],
-            "exits": {tier: answers[tier] for tier in topology.exit_tiers},
+            "exits": {tier: answers[tier] for tier in tiers},
             "accuracy": answers["right"] / answers["labelled"] if answers["labelled"] else None,
             "links": dict(aggregator.bytes),
             "payload_bytes": sum(aggregator.bytes.values()),
-            "raw_bytes": raw_bytes(topology) * topology.devices.count * answered,
-            "supervised": self._supervisor is not None,
+            "raw_bytes": raw_bytes(topology) * len(hierarchy.devices) * answered,
         }
 
     def _check(self, request: web.Request) -> None:
@@ -166,3 +176,34 @@ class Dashboard:
         if not isinstance(given, dict):
             raise web.HTTPBadRequest(text="Expected a JSON object.")
         return given
+
+
+def hierarchy_as_json(hierarchy: Hierarchy) -> dict[str, Any]:
+    """The nodes in rows from the cloud down to the devices, the links, and the drawing."""
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for node in hierarchy.nodes:
+        rows.setdefault(node.level, []).append(_described(node))
+    if hierarchy.coordinator not in hierarchy:
+        rows.setdefault(1, []).append({"name": hierarchy.coordinator, "role": "coordinator", "image": None})
+    return {
+        "rows": [rows[level] for level in sorted(rows, reverse=True)],
+        "links": [
+            {"from": link.sender, "to": link.receiver, "carries": link.carries.value, "bytes": link.spec.size}
+            for link in hierarchy.links
+        ],
+        "svg": hierarchy.to_svg(),
+    }
+
+
+def _state_of(device: DeviceState) -> str:
+    if device.stream is None:
+        return "failed"
+    return "late" if device.missed else "present"
+
+
+def _described(node: Node) -> dict[str, Any]:
+    image = None
+    if node.role is Role.DEVICE and is_image(node):
+        height, width, channels = node.sensor.shape
+        image = {"height": height, "width": width, "channels": channels}
+    return {"name": node.name, "role": node.role.value, "image": image}

@@ -1,10 +1,11 @@
 "use strict";
-// Asks the aggregator for its state twice a second, and draws it.
+// Asks the aggregator once for nodes and links, then twice a second for their state, and draws it.
 
 const token = location.hash.slice(1);
 const byId = (id) => document.getElementById(id);
 const percent = (part, whole) => (whole ? (100 * part / whole).toFixed(1) + " %" : "–");
 let before = null;
+let hierarchy = null;
 
 async function ask(path, body) {
   const answer = await fetch(path, {
@@ -32,19 +33,25 @@ function change(path, body) {
   ask(path, body).then(refresh, (error) => say(error.message, true));
 }
 
-function node(row, name, label) {
-  let made = byId("node-" + name);
-  if (!made) {
-    made = element("div", { class: "node", id: "node-" + name },
-      element("b", {}, label), element("small", { class: "state" }));
-    byId(row).append(made);
+function build() {
+  for (const row of hierarchy.rows) {
+    byId("hierarchy").append(element("div", { class: "row" }, ...row.map(node)));
   }
-  return made;
+  const drawing = new DOMParser().parseFromString(hierarchy.svg, "image/svg+xml").documentElement;
+  byId("drawing").append(document.importNode(drawing, true));
 }
 
-function mark(made, isOn, on, off) {
-  made.classList.toggle("off", !isOn);
-  made.querySelector(".state").textContent = isOn ? on : off;
+function node(about) {
+  const made = element("div", { class: "node", id: "node-" + about.name },
+    element("b", {}, about.name), element("small", { class: "state" }));
+  if (about.image) made.append(element("canvas", { "aria-label": "last image of " + about.name, role: "img" }));
+  if (about.role === "device" && hierarchy.supervised) {
+    const button = element("button", { type: "button" });
+    button.addEventListener("click", () =>
+      change("api/device", { name: about.name, verb: made.classList.contains("off") ? "revive" : "fail" }));
+    made.append(button);
+  }
+  return made;
 }
 
 function drawImage(canvas, pixels, image) {
@@ -64,24 +71,16 @@ function drawImage(canvas, pixels, image) {
   context.putImageData(data, 0, 0);
 }
 
-function drawDevice(state, device) {
-  const made = node("devices", device.name, device.name);
-  if (!made.querySelector("canvas")) {
-    made.append(element("canvas", { "aria-label": "last image of " + device.name, role: "img" }));
-    if (state.supervised) {
-      const button = element("button", { type: "button" });
-      button.addEventListener("click", () =>
-        change("api/device", { name: device.name, verb: made.classList.contains("off") ? "revive" : "fail" }));
-      made.append(button);
-    }
-  }
-  mark(made, device.present, device.late ? "late" : "present", "failed");
-  drawImage(made.querySelector("canvas"), device.pixels, state.image);
+function drawNode(about, state) {
+  const made = byId("node-" + about.name);
+  made.classList.toggle("off", !state.on);
+  made.querySelector(".state").textContent = state.state;
+  if (about.image) drawImage(made.querySelector("canvas"), state.pixels, about.image);
   const button = made.querySelector("button");
-  if (button) button.textContent = device.present ? "Fail" : "Revive";
+  if (button) button.textContent = state.on ? "Fail" : "Revive";
 }
 
-function wires(state) {
+function wires() {
   const svg = byId("wires");
   const origin = svg.getBoundingClientRect();
   const lines = [];
@@ -89,27 +88,24 @@ function wires(state) {
     const [from, to] = [byId("node-" + low), byId("node-" + high)];
     const [a, b] = [from.getBoundingClientRect(), to.getBoundingClientRect()];
     const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    const isUp = a.top >= b.bottom;
     const places = {
-      x1: a.left + a.width / 2 - origin.left, y1: a.top - origin.top,
-      x2: b.left + b.width / 2 - origin.left, y2: b.bottom - origin.top,
+      x1: a.left + a.width / 2 - origin.left, y1: (isUp ? a.top : a.bottom) - origin.top,
+      x2: b.left + b.width / 2 - origin.left, y2: (isUp ? b.bottom : b.top) - origin.top,
     };
     for (const [name, value] of Object.entries(places)) line.setAttribute(name, value);
     if (from.classList.contains("off") || to.classList.contains("off")) line.setAttribute("class", "off");
     lines.push(line);
   };
-  for (const device of state.devices) {
-    connect(device.name, "aggregator");
-    connect(device.name, device.upper);
-  }
-  for (const edge of state.edges) connect(edge, "cloud");
+  for (const link of hierarchy.links) connect(link.from, link.to);
   svg.replaceChildren(...lines);
 }
 
 function exits(state) {
-  byId("exits").replaceChildren(...state.tiers.map((tier) => {
-    const share = percent(state.exits[tier], state.answered);
+  byId("exits").replaceChildren(...Object.entries(state.exits).map(([tier, count]) => {
+    const share = percent(count, state.answered);
     const bar = element("i");
-    bar.style.width = state.answered ? (100 * state.exits[tier] / state.answered) + "%" : "0";
+    bar.style.width = state.answered ? (100 * count / state.answered) + "%" : "0";
     return element("div", { class: "bar", id: "exit-" + tier }, element("span", {}, tier),
       element("span", {}, bar), element("span", {}, share));
   }));
@@ -131,14 +127,14 @@ function sliders(state) {
     if (document.activeElement !== input) input.value = value;
     input.nextSibling.textContent = Number(input.value).toFixed(2);
   }
-  if (!Object.keys(state.thresholds).length) byId("thresholds").textContent = "The cloud is the only exit.";
+  if (!Object.keys(state.thresholds).length) byId("thresholds").textContent = "There is one exit only.";
 }
 
 function numbers(state) {
   const now = performance.now();
   const rate = before && now > before.now ? 1000 * (state.answered - before.answered) / (now - before.now) : 0;
   before = { now, answered: state.answered };
-  const devices = state.devices.length;
+  const devices = devicesOf(state).length;
   const each = (bytes) => (state.answered ? (bytes / state.answered / devices).toFixed(1) : "–");
   const rows = {
     "Answered": state.answered,
@@ -147,28 +143,39 @@ function numbers(state) {
     "Degraded": state.degraded,
     "Accuracy": state.accuracy === null ? "unknown" : (100 * state.accuracy).toFixed(1) + " %",
     "Bytes per sample and device": each(state.payload_bytes),
-    "Raw image": each(state.raw_bytes),
+    "Raw input": each(state.raw_bytes),
     "Reduction": state.payload_bytes ? (state.raw_bytes / state.payload_bytes).toFixed(1) + " x" : "–",
   };
-  byId("numbers").replaceChildren(...Object.entries(rows).flatMap(([name, value]) =>
+  list("numbers", Object.entries(rows));
+  const mean = (link) => (state.answered ? ((state.links[link] || 0) / state.answered).toFixed(1) : "–");
+  list("links", hierarchy.links.map((link) => [link.from + " -> " + link.to, mean(link.from + " -> " + link.to)]));
+}
+
+function list(id, rows) {
+  byId(id).replaceChildren(...rows.flatMap(([name, value]) =>
     [element("dt", {}, name), element("dd", { "data-name": name }, String(value))]));
 }
 
+function devicesOf(state) {
+  return hierarchy.rows.flat().filter((about) => about.role === "device").map((about) => state.nodes[about.name]);
+}
+
 function draw(state) {
-  const isReached = (name) => !state.unreachable.includes(name);
-  mark(node("cloud", "cloud", "cloud"), isReached("cloud"), "answers", "does not answer");
-  for (const edge of state.edges) mark(node("edges", edge, edge), isReached(edge), "answers", "does not answer");
-  mark(node("aggregator", "aggregator", "local aggregator"), true, "answers", "");
-  for (const device of state.devices) drawDevice(state, device);
+  for (const about of hierarchy.rows.flat()) drawNode(about, state.nodes[about.name]);
   exits(state);
   sliders(state);
   numbers(state);
-  wires(state);
-  const failed = state.devices.filter((device) => !device.present).length;
-  say(failed ? failed + " of " + state.devices.length + " devices failed." : "All devices are present.", failed > 0);
+  wires();
+  const devices = devicesOf(state);
+  const failed = devices.filter((device) => !device.on).length;
+  say(failed ? failed + " of " + devices.length + " devices failed." : "All devices are present.", failed > 0);
 }
 
 async function refresh() {
+  if (!hierarchy) {
+    hierarchy = await ask("api/hierarchy");
+    build();
+  }
   draw(await ask("api/state"));
 }
 

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ddnn_tf.plan import Plan, PlannedProcess
-from ddnn_tf.runtime.network import Network
+from ddnn_tf.bundle import open_bundle
+from ddnn_tf.plan import Plan
 from ddnn_tf.runtime.process import SUPERVISED
 
-__all__ = ["Plan", "PlannedProcess", "serve_unit"]
+__all__ = ["serve_unit"]
 
 _END = 10.0
 
@@ -27,7 +27,7 @@ async def serve_unit(bundle: Path, plan: Plan, unit: str, options: Mapping[str, 
         bundle: The bundle that they serve.
         plan: The plan.
         unit: The unit.
-        options: More options of `ddnn serve` by role: `device`, `aggregator`, `edge`, `cloud`.
+        options: More options of `ddnn serve` by role: `device`, `aggregator`, `local`, `edge`, `cloud`.
 
     Returns:
         0 if it was told to end; otherwise the exit code of the process that ended.
@@ -35,8 +35,8 @@ async def serve_unit(bundle: Path, plan: Plan, unit: str, options: Mapping[str, 
     Raises:
         ValueError: The plan is not for this bundle's network, or the unit has nothing to do.
     """
-    network = Network.read(bundle)
-    plan.check_fits(network.topology.hierarchy)
+    hierarchy = open_bundle(bundle).topology.hierarchy
+    plan.check_fits(hierarchy)
     names = plan.of_unit(unit)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ async def serve_unit(bundle: Path, plan: Plan, unit: str, options: Mapping[str, 
     running: list[asyncio.subprocess.Process] = []
     try:
         for name in names:
-            role, *rest = plan.arguments(name, network.topology.hierarchy)
+            role, *rest = plan.arguments(name, hierarchy)
             command = [sys.executable, "-m", "ddnn_tf.cli", "serve", role, str(bundle), *rest, *options[role]]
             running.append(
                 # Its standard input ends with this process, however that ends, and so does it then.

@@ -1,8 +1,9 @@
 """Streams that stay open, and what waits to be sent on them.
 
-A `Link` is the lower end of a stream: it is opened again, later and later and never at the same moment as
-its neighbours', when it breaks. What waits to be sent stands in an `Outbox`: bounded, and emptied in one
-message, so that a busy stream carries many samples a message and an idle one is not slowed.
+A `Channel` is the calling end of a stream. When the stream breaks, the channel opens it again, after pauses
+that grow and are drawn at random, so that neighbours do not all call at once. What waits to be sent stands in
+an `Outbox`: bounded, and emptied in one message, so that a busy stream carries many samples a message and an
+idle one is not slowed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from google.protobuf.message import Message
 
 from ddnn_tf.runtime.calls import SERVICE, Caller, RejectedError
 
-__all__ = ["Link", "Outbox", "first_of", "message_limit", "within"]
+__all__ = ["Channel", "Outbox", "first_of", "message_limit", "within"]
 
 _TOGETHER = 64
 _BYTES = 1 << 18
@@ -77,7 +78,7 @@ class Outbox:
         self._some.clear()
 
 
-class Link:
+class Channel:
     """A stream to a peer that is kept open.
 
     Args:

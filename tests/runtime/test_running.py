@@ -1,4 +1,4 @@
-"""The tiers together: their answers are those of the evaluation module, whatever fails."""
+"""The processes together: their answers are those of the evaluation module, whatever fails."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hierarchy import Hierarchy, refused, sensors_of
 from random_networks import RandomNetwork
+from running import Running, refused, sensors_of, served, unlike_network
+from test_policy import TOPOLOGIES
 
 from ddnn_tf.communication import bytes_per_link
 from ddnn_tf.runtime.client import Answer, ClassificationError
-from ddnn_tf.runtime.network import Network
 from ddnn_tf.runtime.sensors import PushedSensor
 
 pytestmark = pytest.mark.slow
@@ -35,19 +35,29 @@ Networks = Callable[..., RandomNetwork]
 def test_answers_are_those_of_the_evaluation_with_the_same_devices_failed(
     network_of: Networks, tmp_path: Path, letter: str, local: str, upper: str
 ) -> None:
-    made = network_of(letter, local, upper)
+    _check_answers(network_of(letter, local, upper), tmp_path, 500)
+
+
+@pytest.mark.parametrize("name", ["unlike", "chain", "silent", "sites", "unbalanced"])
+def test_so_they_are_in_any_tree_of_unlike_devices(name: str, tmp_path: Path) -> None:
+    # Adapters and all on Keras, which needs no conversion; a cluster of unlike devices runs on TFLite.
+    _check_answers(unlike_network(TOPOLOGIES[name]), tmp_path, 150, engine="keras")
+
+
+def _check_answers(made: RandomNetwork, place: Path, count: int, engine: str = "tflite") -> None:
+    """Classifies samples with devices that fail at random; all is as in the evaluation, bytes included."""
     random = np.random.default_rng(7)
-    count = 500
-    rows = random.integers(0, len(made.images), count)
-    present = random.random((count, made.topology.devices.count)) < 0.7
+    hierarchy = made.topology.hierarchy
+    rows = random.integers(0, made.samples, count)
+    present = random.random((count, len(hierarchy.devices))) < 0.7
     present[~present.any(axis=1), 0] = True
     expected = made.staged(rows, present)
 
     async def run() -> list[Answer]:
-        network = Network(made.bundle)
+        sensors = sensors_of(made.views, rows, present)
         async with (
-            Hierarchy(network, sensors_of(made.images[rows], present), tmp_path / "certs", wait=5) as tiers,
-            tiers.client() as client,
+            Running(served(made.bundle), sensors, place / "certs", wait=30, engine=engine) as processes,
+            processes.client() as client,
         ):
             limit = asyncio.Semaphore(16)
 
@@ -58,25 +68,30 @@ def test_answers_are_those_of_the_evaluation_with_the_same_devices_failed(
             return await asyncio.gather(*map(one, range(count)))
 
     answers = asyncio.run(run())
-    tiers = made.topology.exit_tiers
+    tiers = hierarchy.exit_tier_names
     assert [tiers.index(answer.exit) for answer in answers] == expected.exits.tolist()
     assert [answer.label for answer in answers] == expected.labels.tolist()
     assert len(set(expected.exits.tolist())) == len(tiers)
     assert not any(answer.degraded for answer in answers)
     assert len({answer.ticket for answer in answers}) == count
+    able = {name for tier in hierarchy.tiers[:1] for node in tier.nodes for name in node.senders}
+    names = np.array(hierarchy.device_names)
     for sample, answer in enumerate(answers):
-        for at, entropy in enumerate(answer.entropies.values()):
-            assert entropy == pytest.approx(float(expected.entropies[at, sample]), abs=2e-4)
-        who = tuple(np.array(made.topology.device_names)[present[sample]])
-        assert answer.devices[tiers[0]] == who
+        for tier, entropy in answer.entropies.items():
+            number = tiers.index(tier)
+            assert entropy == pytest.approx(float(expected.entropies[number, sample]), abs=2e-4)
+        there = tuple(name for name in names[present[sample]] if name in able)
+        assert answer.devices.get(tiers[0], ()) == there
+        shares = [float(tier == answer.exit) for tier in tiers]
+        sizes = {link: size for link, size in bytes_per_link(made.topology, shares).items() if size}
         if all(present[sample]):
-            shares = [float(tier == answer.exit) for tier in tiers]
-            sizes = {link: size for link, size in bytes_per_link(made.topology, shares).items() if size}
             assert answer.payload_bytes == sizes
+        else:
+            assert answer.payload_bytes.items() <= sizes.items()
 
 
-def _everyone(made: RandomNetwork, certs: Path, **options: float) -> Hierarchy:
-    return Hierarchy(Network(made.bundle), sensors_of(made.images), certs, **options)
+def _everyone(made: RandomNetwork, certs: Path, **options: float) -> Running:
+    return Running(served(made.bundle), sensors_of(made.views), certs, **options)
 
 
 def test_without_the_cloud_unsure_samples_are_answered_locally_and_degraded(
@@ -116,13 +131,14 @@ def test_an_edge_speaks_where_the_cloud_does_not(network_of: Networks, tmp_path:
 
         answers = asyncio.run(run())
         exits = np.minimum(expected.exits, 1)
-        assert [made.topology.exit_tiers.index(answer.exit) for answer in answers] == exits.tolist()
+        tier_names = made.topology.hierarchy.exit_tier_names
+        assert [tier_names.index(answer.exit) for answer in answers] == exits.tolist()
         assert [answer.degraded for answer in answers] == (expected.exits == 2).tolist()
 
 
 def test_a_dead_edge_takes_its_devices_out_above_the_local_exit(network_of: Networks, tmp_path: Path) -> None:
     made = network_of("f")
-    group = list(made.topology.edges[0].devices)
+    group = made.topology.hierarchy["edge_0"].senders
 
     async def run() -> list[Answer]:
         async with _everyone(made, tmp_path / "certs") as tiers, tiers.client() as client:
@@ -133,7 +149,7 @@ def test_a_dead_edge_takes_its_devices_out_above_the_local_exit(network_of: Netw
         assert not answer.degraded
         assert len(answer.devices["local"]) == 3
         if "edge" in answer.devices:
-            assert not set(answer.devices["edge"]) & {f"device_{at}" for at in group}
+            assert not set(answer.devices["edge"]) & set(group)
         if answer.exit == "cloud":
             assert answer.devices["cloud"] == ("edge_1",)
 
@@ -147,18 +163,18 @@ def test_a_dead_device_is_not_waited_for_and_comes_back(network_of: Networks, tm
             answer = await client.classify(0, timeout=20)
             assert answer.devices["local"] == ("device_0", "device_2")
             await tiers.start("device_1")
-            assert (await client.classify(0)).devices["local"] == made.topology.device_names
+            assert (await client.classify(0)).devices["local"] == made.topology.hierarchy.device_names
 
     asyncio.run(run())
 
 
 def test_without_devices_there_is_a_clear_error_and_not_a_guess(network_of: Networks, tmp_path: Path) -> None:
     made = network_of("c")
-    network = Network(made.bundle)
 
     async def run() -> None:
-        everybody = made.topology.device_names
-        tiers = Hierarchy(network, sensors_of(made.images), tmp_path / "certs", left_out=everybody)
+        everybody = made.topology.hierarchy.device_names
+        sensors = sensors_of(made.views)
+        tiers = Running(served(made.bundle), sensors, tmp_path / "certs", left_out=everybody)
         async with tiers, tiers.client() as client:
             with pytest.raises(ClassificationError, match="No device took part") as caught:
                 await client.classify(0)
@@ -172,17 +188,17 @@ def test_images_that_a_client_pushes(network_of: Networks, tmp_path: Path) -> No
     expected = made.staged(np.arange(20), np.ones((20, 3), bool))
 
     async def run() -> list[Answer]:
-        sensors = {name: PushedSensor() for name in made.topology.device_names}
-        network = Network(made.bundle)
-        async with Hierarchy(network, sensors, tmp_path / "certs", wait=5) as tiers, tiers.client() as client:
-            # A question that comes before its images waits for them.
+        sensors = {name: PushedSensor() for name in made.topology.hierarchy.device_names}
+        processes = Running(served(made.bundle), sensors, tmp_path / "certs", wait=5)
+        async with processes as tiers, tiers.client() as client:
+            # A question that comes before its readings waits for them.
             early = asyncio.ensure_future(client.classify(0, timeout=20))
             await asyncio.sleep(0.1)
             for sample in range(20):
-                for at, name in enumerate(made.topology.device_names):
-                    await client.push(name, sample, made.images[sample, at])
-            with pytest.raises(ClassificationError, match="Expected an image of 3072 bytes"):
-                await client.push("device_0", 0, made.images[0, 0, :8])
+                for name, view in made.views.items():
+                    await client.push(name, sample, view[sample])
+            with pytest.raises(ClassificationError, match="Expected a reading of 3072 bytes"):
+                await client.push("device_0", 0, made.views["device_0"][0, :8])
             assert refused(tiers.metrics["device_0"]) == {"shape": 1}
             return [await early, *[await client.classify(sample) for sample in range(1, 20)]]
 

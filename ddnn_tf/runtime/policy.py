@@ -1,0 +1,271 @@
+"""Who exits where: what a sample needs next, decided without a network.
+
+`Progress` is one sample on its way up a hierarchy. Its `next` says which devices to order, which nodes to ask
+with which senders, and which to tell to forward; `hear` takes what they report. Nothing here waits, sends or
+runs a section, so every case can be tested on plain values:
+
+    >>> from ddnn_tf.topology import Topology
+    >>> hierarchy = Topology.devices_cloud(devices=2).hierarchy
+    >>> progress = Policy(hierarchy).start({"local": 0.5}, hierarchy.device_names)
+    >>> step = progress.next()
+    >>> step.tier.name, step.order, dict(step.ask)
+    ('local', ('device_0', 'device_1'), {'local': ('device_0', 'device_1')})
+    >>> progress.hear([Report("local", ("device_1",), np.zeros((1, 3), np.float32))])
+    >>> progress.payload, progress.outcomes[-1].entropy
+    ({'device_1 -> local': 12}, 1.0)
+    >>> dict(progress.next().ask)
+    {'cloud': ('device_1',)}
+
+A sample goes up tier by tier. At the lowest tier the devices send class vectors; at each tier above, the
+devices and edges right below it send their feature maps. Several exits of a tier speak through the surest.
+The sample leaves at the first tier that is confident, as in `exits.staged_inference`; a device or edge that
+does not answer counts as absent.
+
+Source: Teerapittayanon et al. 2017, Section III-D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnn_tf.exits import is_confident, most_confident, normalized_entropy, softmax
+from ddnn_tf.hierarchy import AGGREGATOR, Hierarchy, Node, Payload, Role, Tier
+from ddnn_tf.specs import Spec
+
+__all__ = ["Outcome", "Policy", "Progress", "Report", "Step", "is_unsure", "peers_of"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next for a sample; all of it at once.
+
+    Attributes:
+        tier: The tier that is to decide.
+        order: Devices to order: to send their class vectors if the tier is that of local aggregators, else
+            their feature maps.
+        forward: Nodes to tell to send the feature map that they have computed.
+        ask: The nodes to ask, each with the senders that it is to hear.
+    """
+
+    tier: Tier
+    order: tuple[str, ...]
+    forward: tuple[str, ...]
+    ask: Mapping[str, tuple[str, ...]]
+
+    @property
+    def takes_class_vectors(self) -> bool:
+        """Whether the devices send class vectors rather than feature maps."""
+        return all(node.role is Role.LOCAL for node in self.tier.nodes)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node made of a sample.
+
+    Attributes:
+        node: Its name.
+        senders: Those that it heard, in its order; none if nothing reached it.
+        logits: `(1, classes)` float32 of its exit; None if it has none, or heard nobody.
+        seconds: Time that it took, from the moment that it was asked.
+    """
+
+    node: str
+    senders: tuple[str, ...]
+    logits: NDArray[np.float32] | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the exits of a tier say of a sample.
+
+    Attributes:
+        tier: Name of the tier.
+        probabilities: `(classes,)` float64 of the surest exit.
+        entropy: Their normalized entropy, 0..1.
+        members: The senders that took part.
+        seconds: Time that the slowest exit took.
+    """
+
+    tier: str
+    probabilities: NDArray[np.float64]
+    entropy: float
+    members: tuple[str, ...]
+    seconds: float
+
+
+class Policy:
+    """What the processes of a hierarchy need to know of it for every sample, looked up once.
+
+    Args:
+        hierarchy: The hierarchy.
+
+    Attributes:
+        specs: What each node above the devices receives, by node and sender in the node's order.
+        chains: The nodes that a verdict of a node may report of: the node itself, and those that are asked in
+            turn, because each asks its receiver by itself (`Hierarchy.passes_on`).
+        askers: Names of the processes that may ask a node to decide.
+        reporting: Nodes that tell the coordinator their class vector, because another may be surer.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self.hierarchy = hierarchy
+        sent = {
+            (link.receiver, link.sender): link.spec
+            for link in hierarchy.links
+            if link.carries is not Payload.REPORT
+        }
+        self.specs: dict[str, dict[str, Spec]] = {
+            node.name: {sender: sent[node.name, sender] for sender in node.senders}
+            for node in hierarchy.receivers
+        }
+        self.chains = {node.name: _chain(hierarchy, node) for node in hierarchy.receivers}
+        self.askers = {
+            node.name: (AGGREGATOR, *(name for name in node.senders if len(self.chains.get(name, ())) > 1))
+            for node in hierarchy.receivers
+        }
+        self.reporting = frozenset(node.name for node in hierarchy.receivers if hierarchy.reports(node))
+
+    def start(self, thresholds: Mapping[str, float], devices: Iterable[str]) -> Progress:
+        """A sample before its first step.
+
+        Args:
+            thresholds: T by tier, for all tiers but the last.
+            devices: The devices that are there.
+        """
+        return Progress(self, thresholds, devices)
+
+
+class Progress:
+    """One sample on its way up; made by `Policy.start`.
+
+    Attributes:
+        outcomes: What the tiers said so far, lowest first.
+        payload: Bytes of the payloads that arrived so far, by link.
+    """
+
+    def __init__(self, policy: Policy, thresholds: Mapping[str, float], devices: Iterable[str]) -> None:
+        self._policy, self._thresholds = policy, thresholds
+        # Those whose output can be had: devices that are there, and nodes that have computed a feature map.
+        self._able = set(devices)
+        self._level = 0
+        self._is_settled = False
+        self._problems: list[str] = []
+        self.outcomes: list[Outcome] = []
+        self.payload: dict[str, int] = {}
+
+    def next(self) -> Step | None:
+        """What to do next; None if the sample leaves, or nobody above can be asked."""
+        if self._is_settled:
+            return None
+        hierarchy = self._policy.hierarchy
+        for tier in hierarchy.tiers:
+            if tier.level <= self._level:
+                continue
+            possible = {node.name: self._senders(node) for node in tier.nodes}
+            ask = {name: senders for name, senders in possible.items() if senders}
+            if ask:
+                asked = [hierarchy[sender] for senders in ask.values() for sender in senders]
+                devices = tuple(node.name for node in asked if node.role is Role.DEVICE)
+                edges = tuple(node.name for node in asked if node.role is not Role.DEVICE)
+                return Step(tier, devices, edges, ask)
+        return None
+
+    def hear(self, reports: Iterable[Report], problems: Iterable[str] = ()) -> None:
+        """Takes what came of the next step.
+
+        Args:
+            reports: Of the nodes that were asked, and of those that these asked in turn.
+            problems: Why others did not report, in words.
+        """
+        step = self.next()
+        if step is None:
+            return
+        self._level = step.tier.level
+        self._problems += problems
+        by_node = {report.node: report for report in reports}
+        for tier in self._policy.hierarchy.tiers:
+            heard = [by_node[node.name] for node in tier.nodes if node.name in by_node]
+            if heard:
+                self._level = max(self._level, tier.level)
+                self._take(tier, heard)
+
+    @property
+    def reason(self) -> str:
+        """Why a lower tier answers than should; empty if the right one does."""
+        if self._is_settled:
+            return ""
+        return "; ".join(self._problems) or "nobody above could be asked"
+
+    @property
+    def is_without_devices(self) -> bool:
+        """Whether no device has taken part, and no tier failed."""
+        return not self.outcomes and not self._problems
+
+    def _senders(self, node: Node) -> tuple[str, ...]:
+        return tuple(sender for sender in node.senders if sender in self._able)
+
+    def _take(self, tier: Tier, reports: Sequence[Report]) -> None:
+        policy, hierarchy = self._policy, self._policy.hierarchy
+        speaking: list[tuple[Report, NDArray[np.float64]]] = []
+        for report in reports:
+            node, specs = hierarchy[report.node], policy.specs[report.node]
+            self.payload |= {f"{sender} -> {node.name}": specs[sender].size for sender in report.senders}
+            if node.role is Role.LOCAL:
+                # Who has no class vector of this sample has no feature map of it either.
+                self._able -= set(node.senders) - set(report.senders)
+            elif report.senders and len(policy.chains[node.name]) == 1:
+                # A node that passes on by itself has sent its feature map already, or need not.
+                self._able.add(node.name)
+            if report.logits is not None:
+                speaking.append((report, softmax(report.logits)))
+                if node.name in policy.reporting:
+                    link = f"{node.name} -> {hierarchy.coordinator}"
+                    self.payload[link] = hierarchy.class_vector.size
+        if speaking:
+            self._conclude(tier, speaking)
+
+    def _conclude(self, tier: Tier, speaking: Sequence[tuple[Report, NDArray[np.float64]]]) -> None:
+        """The surest exit speaks for the tier; if it is confident, or the last, the sample leaves."""
+        probabilities = most_confident([probability for _, probability in speaking])[0]
+        entropy = float(normalized_entropy(probabilities))
+        members = tuple(sender for report, _ in speaking for sender in report.senders)
+        seconds = max(report.seconds for report, _ in speaking)
+        self.outcomes.append(Outcome(tier.name, probabilities, entropy, members, seconds))
+        is_last = tier.name == self._policy.hierarchy.exit_tier_names[-1]
+        self._is_settled = is_last or bool(is_confident(entropy, self._thresholds[tier.name]))
+
+
+def is_unsure(logits: NDArray[np.float32], threshold: float) -> bool:
+    """Whether a sample goes on after an exit that is alone in its tier.
+
+    Args:
+        logits: `(classes,)` float32 of the exit.
+        threshold: T of its tier.
+    """
+    return not is_confident(normalized_entropy(softmax(logits)), threshold)
+
+
+def peers_of(hierarchy: Hierarchy, process: str) -> tuple[str, ...]:
+    """Names of the processes that a process calls.
+
+    A device calls the aggregator, the receiver of its feature map, and its local aggregator where that is a
+    process of its own; the aggregator calls all nodes above the devices; an edge calls its receiver.
+    """
+    if process == AGGREGATOR:
+        return tuple(node.name for node in hierarchy.uppers)
+    node = hierarchy[process]
+    receivers = [hierarchy.process_of(name) for name in (node.aggregator, node.receiver) if name is not None]
+    return tuple(dict.fromkeys([AGGREGATOR, *receivers] if node.role is Role.DEVICE else receivers))
+
+
+def _chain(hierarchy: Hierarchy, node: Node) -> tuple[str, ...]:
+    names = [node.name]
+    while hierarchy.passes_on(node) and node.receiver is not None:
+        node = hierarchy[node.receiver]
+        names.append(node.name)
+    return tuple(names)
