@@ -73,7 +73,7 @@ ONE_DEVICE = ("b", "d")
 """The configurations with exactly one device."""
 
 # Names of processes and inputs that no node may have.
-_RESERVED = (AGGREGATOR, "client", "gateway", "present")
+_RESERVED = (AGGREGATOR, "client", "present")
 _ADAPTER = (64,)
 
 

@@ -22,7 +22,7 @@ __all__ = [
     "camera_views",
     "check_share",
     "coded_views",
-    "cut",
+    "hold_out",
     "split_at_random",
     "split_by_instance",
 ]
@@ -281,10 +281,10 @@ def split_at_random(
     if not 0 < test < samples:
         raise ValueError(f"Expected between 1 and {samples - 1} test samples, but got {test}.")
     order = np.random.default_rng(seed).permutation(samples)
-    return cut(order[:-test], order[-test:], validation_share)
+    return hold_out(order[:-test], order[-test:], validation_share)
 
 
-def cut(
+def hold_out(
     train: NDArray[np.int64], test: NDArray[np.int64], validation_share: float
 ) -> dict[str, NDArray[np.int64]]:
     """Takes the last samples of the training set, in its order, as validation."""

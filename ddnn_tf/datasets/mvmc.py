@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.multiview import ABSENT, MultiViewDataset, camera_views, cut
+from ddnn_tf.datasets.multiview import ABSENT, MultiViewDataset, camera_views, hold_out
 from ddnn_tf.datasets.source import DataSource, register_dataset
 
 __all__ = ["AUTHORS_BLOB", "load_mvmc"]
@@ -87,7 +87,7 @@ def load_mvmc(
         labels=truth.astype(np.int64),
         presence=presence,
         class_names=_CLASSES,
-        split=cut(order[:train], order[train:], validation_share),
+        split=hold_out(order[:train], order[train:], validation_share),
         split_rule=f"{rule} (objects may stand in training and test)",
     )
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.datasets.files import read_idx, read_npz
-from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views, cut
+from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views, hold_out
 from ddnn_tf.datasets.source import DataSource, register_dataset
 from ddnn_tf.documents import data_directory
 
@@ -96,7 +96,7 @@ def load_partitioned(
         labels=labels,
         presence=np.ones(images.shape[:2], dtype=bool),
         class_names=SOURCES[source].class_names,
-        split=cut(order, np.arange(len(train_images), len(labels)), validation_share),
+        split=hold_out(order, np.arange(len(train_images), len(labels)), validation_share),
         split_rule=f"as distributed, validation drawn from training with seed {seed}",
     )
 

@@ -29,7 +29,7 @@ from ddnn_tf.datasets.multiview import (
     split_by_instance,
 )
 from ddnn_tf.datasets.scenes.catalogue import CLASSES
-from ddnn_tf.datasets.scenes.tracks import plan, record
+from ddnn_tf.datasets.scenes.tracks import record, schedule
 from ddnn_tf.datasets.source import DataSource, register_dataset
 from ddnn_tf.documents import atomic_write, cache_directory
 
@@ -108,7 +108,7 @@ def render_scenes(samples: int, seed: int, workers: int | None = None) -> _Scene
         `images` (samples, 6, 32, 32, 3) uint8, `labels` (samples,) int64, `presence` (samples, 6)
         bool, `tracks` (samples,) int64.
     """
-    moments = plan(2 * samples + 50, seed)
+    moments = schedule(2 * samples + 50, seed)
     images, presence, kept = [], [], []
     with joblib.Parallel(n_jobs=workers or os.cpu_count() or 1, batch_size=8) as parallel:
         for start in range(0, len(moments), _CHUNK):

@@ -17,7 +17,7 @@ from ddnn_tf.datasets.scenes.catalogue import BUILDINGS, MAKERS, RADII, SCENERY
 from ddnn_tf.datasets.scenes.geometry import Solid
 from ddnn_tf.datasets.scenes.render import SIDE, crop
 
-__all__ = ["Moment", "plan", "record"]
+__all__ = ["Moment", "record", "schedule"]
 
 _SHARES = (0.47, 0.17, 0.36)
 """Share of each class among the samples: unbalanced, as in the paper."""
@@ -51,7 +51,7 @@ class Moment:
     track: int
 
 
-def plan(number: int, seed: int) -> list[Moment]:
+def schedule(number: int, seed: int) -> list[Moment]:
     """Plans samples so that in every prefix the classes stand near their shares."""
     random = RandomState(seed)
     moments: list[Moment] = []
