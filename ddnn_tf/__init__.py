@@ -12,6 +12,8 @@ first name that needs it is used.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import pkgutil
 from typing import Any
 
 from ddnn_tf._tensorflow import prepare
@@ -27,6 +29,7 @@ _HOME = {
     "register_scheme": "schemes",
     "register_dataset": "datasets",
     "register_target": "export",
+    "register_item": "evaluation.item",
     "build": "network",
     "build_individual": "network",
     "with_presence": "network",
@@ -42,32 +45,16 @@ _HOME = {
     "BatchStatistics": "callbacks",
     "evaluate": "evaluation",
 }
-_MODULES = frozenset(_HOME.values()) | {
-    "aggregation",
-    "bundle",
-    "cli",
-    "communication",
-    "documents",
-    "folding",
-    "frames",
-    "integers",
-    "optimization",
-    "placement",
-    "runs",
-    "sections",
-    "specs",
-}
-
 __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"ddnn_tf.{_HOME[name]}"), name)
-    if name in _MODULES:
+    if importlib.util.find_spec(f"ddnn_tf.{name}") is not None:
         return importlib.import_module(f"ddnn_tf.{name}")
     raise AttributeError(f"module 'ddnn_tf' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, *_MODULES})
+    return sorted({*globals(), *_HOME, *(module.name for module in pkgutil.iter_modules(__path__))})
