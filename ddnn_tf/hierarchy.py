@@ -27,13 +27,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
-from xml.sax.saxutils import escape
 
 from ddnn_tf.schemes import Scheme
 from ddnn_tf.specs import Coding, Shape, Spec
+from ddnn_tf.svg import Box, Line, draw
 
 __all__ = [
     "AGGREGATOR",
+    "LOCAL_LEVEL",
     "Block",
     "Exit",
     "Hierarchy",
@@ -50,6 +51,9 @@ Precision = Literal["binary", "float"]
 
 AGGREGATOR = "aggregator"
 """Name of the process that coordinates: it asks the devices, decides and answers clients."""
+
+LOCAL_LEVEL = 1
+"""Level of local aggregators: above the devices, below the edges."""
 
 
 class Role(str, Enum):
@@ -343,7 +347,7 @@ class Hierarchy:
         for node in self.nodes:
             if node.aggregator is not None and node.class_vector is not None:
                 found.append(
-                    Link(node.name, node.aggregator, Payload.CLASS_VECTOR, node.class_vector, _LOCAL_LEVEL)
+                    Link(node.name, node.aggregator, Payload.CLASS_VECTOR, node.class_vector, LOCAL_LEVEL)
                 )
             if node.exit is not None and self.reports(node):
                 found.append(Link(node.name, self.coordinator, Payload.REPORT, self.class_vector, node.level))
@@ -374,7 +378,22 @@ class Hierarchy:
 
     def to_svg(self) -> str:
         """A drawing of nodes and links, devices at the bottom, as an SVG document."""
-        return _svg(self)
+        rows: dict[int, list[Box]] = {}
+        for node in self.nodes:
+            rows.setdefault(node.level, []).append(Box(node.name, _caption(node), _FILL[node.role]))
+        if any(link.receiver == AGGREGATOR for link in self.links):
+            rows.setdefault(LOCAL_LEVEL, []).append(Box(AGGREGATOR, "decides", _FILL[Role.LOCAL]))
+        lines = [
+            Line(
+                (link.sender, link.receiver),
+                f"{link.name}: {link.carries.value}, {link.spec.size} bytes",
+                _STROKE[link.carries],
+                link.carries is not Payload.FEATURES,
+            )
+            for link in self.links
+        ]
+        title = "Hierarchy of a distributed deep neural network"
+        return draw(title, [rows[level] for level in sorted(rows, reverse=True)], lines)
 
     def _repr_svg_(self) -> str:
         return self.to_svg()
@@ -400,9 +419,6 @@ class Hierarchy:
         return lines
 
 
-_LOCAL_LEVEL = 1
-
-
 def convp_shape(shape: Sequence[int], filters: int) -> Shape:
     """Shape of a feature map after a ConvP block, which halves each length, rounding up."""
     return (*((length + 1) // 2 for length in shape[:-1]), filters)
@@ -423,57 +439,12 @@ def _described(node: Node) -> str:
 
 
 def _spec_text(spec: Spec) -> str:
+    """A spec in words, e.g. `bits 16x16x4`."""
     return f"{spec.kind} {'x'.join(map(str, spec.shape))}"
 
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 118, 44, 18, 58, 12
 _FILL = {Role.DEVICE: "#e8f1fb", Role.LOCAL: "#fdf3d8", Role.EDGE: "#e6f4e6", Role.CLOUD: "#f3e8f7"}
 _STROKE = {Payload.CLASS_VECTOR: "#b58900", Payload.FEATURES: "#2a6db0", Payload.REPORT: "#999999"}
-
-
-def _svg(hierarchy: Hierarchy) -> str:
-    levels: dict[int, list[str]] = {}
-    for node in hierarchy.nodes:
-        levels.setdefault(node.level, []).append(node.name)
-    if hierarchy.coordinator not in hierarchy and any(
-        link.receiver == hierarchy.coordinator for link in hierarchy.links
-    ):
-        levels.setdefault(_LOCAL_LEVEL, []).append(hierarchy.coordinator)
-    widest = max(map(len, levels.values()))
-    total = widest * _WIDTH + (widest - 1) * _GAP_X
-    place: dict[str, tuple[float, float]] = {}
-    for row, level in enumerate(sorted(levels, reverse=True)):
-        names = levels[level]
-        step = total / len(names)
-        for at, name in enumerate(names):
-            place[name] = (_MARGIN + step * (at + 0.5), _MARGIN + row * (_HEIGHT + _GAP_Y))
-    width = total + 2 * _MARGIN
-    height = len(levels) * _HEIGHT + (len(levels) - 1) * _GAP_Y + 2 * _MARGIN
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" font-family="sans-serif" font-size="11">',
-        "<title>Hierarchy of a distributed deep neural network</title>",
-    ]
-    for link in hierarchy.links:
-        (x1, y1), (x2, y2) = place[link.sender], place[link.receiver]
-        low, high = (y1, y2 + _HEIGHT) if y1 > y2 else (y1 + _HEIGHT, y2)
-        dashes = "none" if link.carries is Payload.FEATURES else "4 3"
-        parts.append(
-            f'<line x1="{x1:.1f}" y1="{low:.1f}" x2="{x2:.1f}" y2="{high:.1f}" '
-            f'stroke="{_STROKE[link.carries]}" stroke-width="1.5" stroke-dasharray="{dashes}">'
-            f"<title>{escape(link.name)}: {link.carries.value}, {link.spec.size} bytes</title></line>"
-        )
-    for name, (x, y) in place.items():
-        fill = _FILL[hierarchy[name].role] if name in hierarchy else _FILL[Role.LOCAL]
-        caption = _caption(hierarchy[name]) if name in hierarchy else "decides"
-        parts += [
-            f'<rect x="{x - _WIDTH / 2:.1f}" y="{y:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
-            f'fill="{fill}" stroke="#444"/>',
-            f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle" font-weight="bold">'
-            f"{escape(name)}</text>",
-            f'<text x="{x:.1f}" y="{y + 34:.1f}" text-anchor="middle" fill="#555">{escape(caption)}</text>',
-        ]
-    return "\n".join([*parts, "</svg>"])
 
 
 def _caption(node: Node) -> str:
