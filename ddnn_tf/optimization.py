@@ -1,13 +1,12 @@
-"""Training the float blocks of a network for 8-bit integers, or with pruned weights.
+"""Trains the float blocks of a network for 8-bit integers, or with pruned weights.
 
 For hierarchies with binary devices and a float cloud (the paper's future work: mixed precision). The
-float convolutions and dense layers are wrapped by the TensorFlow Model Optimization toolkit while the
-network trains, and the trained weights go back into the plain network, which is evaluated and
-exported like any other:
+TensorFlow Model Optimization toolkit wraps float convolutions and dense layers while the network trains.
+Then the trained weights return to the plain network, which is evaluated and exported like any other:
 
-    >>> wrapped = Optimized(model, quantization_aware=True)
-    >>> train(wrapped.model, data, callbacks=wrapped.callbacks)
-    >>> wrapped.finish()
+    >>> wrapped = Optimized(model, quantization_aware=True)  # doctest: +SKIP
+    >>> train(wrapped.model, data, callbacks=wrapped.callbacks)  # doctest: +SKIP
+    >>> wrapped.finish()  # doctest: +SKIP
 
 Quantization-aware training rounds weights and activations to 8 bits in the forward pass, so that the
 `tflite-int8` export loses less. Magnitude pruning keeps the smallest weights at zero from the first
@@ -27,6 +26,7 @@ import tensorflow as tf
 
 __all__ = ["Optimized"]
 
+# Steps between two choices of the weights that are zero, often enough for a few hundred steps in all.
 _PRUNING_EVERY = 10
 
 
@@ -35,12 +35,12 @@ class Optimized:
 
     Args:
         model: A model of `build(topology)` with float convolutions or dense layers.
-        quantization_aware: Round to 8 bits while training.
-        sparsity: Share of the weights of each layer to be zero, 0..1, 1 excluded.
+        quantization_aware: Rounds weights and activations to 8 bits while training.
+        sparsity: Share of the weights of each layer that become zero, 0..1, 1 excluded.
 
     Attributes:
         model: The network to train.
-        callbacks: What `train` must be given with it.
+        callbacks: Callbacks to pass to `train` with it.
 
     Raises:
         ImportError: The toolkit is not installed.
@@ -82,7 +82,7 @@ class Optimized:
         self.callbacks = [toolkit.sparsity.keras.UpdatePruningStep()] if sparsity else []
 
     def finish(self) -> None:
-        """Puts the trained weights into the plain network."""
+        """Copies the trained weights into the plain network."""
         trained = {_plain_name(layer.name): layer for layer in self.model.layers}
         for layer in self._plain.layers:
             if not layer.weights:

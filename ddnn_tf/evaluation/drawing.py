@@ -31,7 +31,15 @@ HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "---", "**", "|||"]
 def canvas(
     title: str, x: str, y: str, *, panels: int = 1, size: tuple[float, float] = (5.6, 3.8)
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of some panels side by side, without any global state."""
+    """A figure of panels side by side, without pyplot's global state.
+
+    Args:
+        title: Above all panels.
+        x: Label of the horizontal axes.
+        y: Label of the vertical axes.
+        panels: How many.
+        size: Width and height of one panel in inches.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(size[0] * panels, size[1]), layout="constrained")
@@ -46,7 +54,15 @@ def canvas(
 
 
 def curve(axes: Axes, series: str, x: Sequence[float], cells: Sequence[Cell], label: str = "") -> None:
-    """A series with its 95 % interval as error bars."""
+    """Draws a series with its 95 % interval as error bars.
+
+    Args:
+        axes: Where.
+        series: `individual`, `local`, `edge`, `cloud` or `overall`: its colour, marker and dashes.
+        x: Horizontal positions.
+        cells: Numbers or estimates, one for each position.
+        label: Text in the legend; empty: the series.
+    """
     hue, marker, dashes = _LOOKS[series]
     axes.errorbar(
         x,
@@ -63,7 +79,7 @@ def curve(axes: Axes, series: str, x: Sequence[float], cells: Sequence[Cell], la
 
 
 def band(axes: Axes, series: str, x: Sequence[float], cells: Sequence[Cell], label: str) -> None:
-    """A fine curve with its 95 % interval as a shaded band."""
+    """Draws a fine curve with its 95 % interval as a shaded band; arguments as `curve`."""
     hue, _, dashes = _LOOKS[series]
     middle = [mean(cell) for cell in cells]
     widths = [_half_width(cell) for cell in cells]
@@ -75,7 +91,7 @@ def band(axes: Axes, series: str, x: Sequence[float], cells: Sequence[Cell], lab
 
 
 def paper_curve(axes: Axes, series: str, x: Sequence[float], values: Sequence[float]) -> None:
-    """The paper's series."""
+    """Draws the paper's series; arguments as `curve`."""
     hue, marker, _ = _LOOKS[series]
     axes.plot(
         x,
@@ -91,7 +107,14 @@ def paper_curve(axes: Axes, series: str, x: Sequence[float], values: Sequence[fl
 
 
 def bars(axes: Axes, labels: Sequence[str], groups: dict[str, Sequence[Cell]]) -> None:
-    """Groups of bars side by side, with their intervals; a series of the paper follows ours, hollow."""
+    """Draws groups of bars side by side, with their intervals; the paper's are hollow.
+
+    Args:
+        axes: Where.
+        labels: One for each group.
+        groups: By the name of a series its cells, one for each label. A series of the paper, which has no
+            estimates, follows ours and shares its hatch.
+    """
     width = 0.8 / len(groups)
     look = -1
     for number, (name, cells) in enumerate(groups.items()):
@@ -120,7 +143,7 @@ def below_hundred(axes: Axes) -> None:
 
 
 def legend(axes: Axes, columns: int = 1) -> None:
-    """A small legend where there is room."""
+    """Puts a small legend where there is room."""
     axes.legend(fontsize=8, ncols=columns, framealpha=0.85)
 
 

@@ -1,6 +1,6 @@
 """Results as files: one HTML page, Markdown, CSV, PNG, SVG and JSON.
 
-report.html        self-contained: no other file, no server, no script
+report.html        self-contained: needs no other file, no server, no script
 report.md          the same, with links to the figures
 results.json       all tables
 tables/*.csv       one for each table
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_html", "to_markdown", "write_report"]
 
+# Tables with more rows are folded in the page.
 _LONG = 20
 _KINDS = ("png", "svg")
 _TITLE = "Distributed deep neural networks: the paper's evaluation, reproduced"
@@ -32,8 +33,8 @@ def write_report(results: Results, directory: str | Path) -> Path:
     """Writes all files of a report, and removes the tables and figures of an earlier one.
 
     Args:
-        results: What `reproduce` gave.
-        directory: Where to.
+        results: What `reproduce` returned.
+        directory: The directory of the report.
 
     Returns:
         The path of `report.html`, which is written last.

@@ -1,7 +1,14 @@
 """Plain tables of results, and means with their 95 % intervals.
 
-A `Table` is a list of rows, each a dictionary; it prints as Markdown, CSV and JSON, and shows itself
+A `Table` is a list of rows, each a dictionary; it prints as Markdown, CSV and JSON, and displays itself
 in a notebook. A cell is a number, a text, None (not measured) or an `Estimate`.
+
+    >>> print(Table("demo", "Demo", [{"scheme": "MP-CC", "cloud %": 98.25}]).to_markdown(heading=False))
+    | scheme | cloud % |
+    |---|---|
+    | MP-CC | 98.2 |
+    <BLANKLINE>
+    <BLANKLINE>
 """
 
 from __future__ import annotations
@@ -17,8 +24,8 @@ from typing import Any
 
 __all__ = ["Cell", "Estimate", "Table", "estimate", "mean", "percent"]
 
+# Smaller numbers are the rounding of a mean.
 _NOTHING = 1e-9
-"""Less is the rounding of a mean."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class Table:
         title: One line, for people.
         rows: The rows; all have the same keys, which are the columns.
         notes: What a reader must know, one sentence each.
-        bold: Indices of the rows to be marked.
+        bold: Indices of the rows that stand out.
     """
 
     name: str
@@ -132,7 +139,11 @@ class Table:
         return stream.getvalue()
 
     def to_markdown(self, heading: bool = True) -> str:
-        """A heading if wanted, the table and the notes."""
+        """The table as Markdown, its notes below.
+
+        Args:
+            heading: Whether the title stands above.
+        """
         lines = [f"### {self.title}", ""] if heading else []
         lines += ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
         for at, texts in enumerate(self.texts()):

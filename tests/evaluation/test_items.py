@@ -327,7 +327,7 @@ def test_figure_8_adds_devices_from_worst_to_best(experiment: RandomAnswers) -> 
     assert individual == sorted(individual)
     for seed in experiment.seeds:
         accuracy = experiment.individual_accuracy(seed)
-        assert accuracy[experiment.worst_to_best(seed)[0]] == min(accuracy)
+        assert accuracy[experiment.worst_to_best(seed)[0]] == min(accuracy.values())
     chosen = {trial.devices for trial in figure_8.trials(experiment) if len(trial.devices) == 1}
     assert chosen == {(experiment.worst_to_best(seed)[0],) for seed in experiment.seeds}
     # The largest network is the one of all other tables, not trained again.
