@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ddnn_tf.exits import most_confident, normalized_entropy, search_thresholds, staged_inference
+from ddnn_tf.exits import (
+    default_grid,
+    most_confident,
+    normalized_entropy,
+    search_thresholds,
+    staged_inference,
+)
 
 
 @st.composite
@@ -117,6 +123,31 @@ def test_search_prefers_fewer_bytes_among_equals() -> None:
 
 def test_search_with_a_single_exit() -> None:
     assert search_thresholds([np.full((2, 2), 0.5)], [0, 1], [3072]) == ()
+
+
+@pytest.mark.parametrize(("early", "candidates"), [(1, 101), (2, 101), (3, 21), (4, 10), (5, 6), (9, 2)])
+def test_the_default_grid_keeps_the_number_of_combinations(early: int, candidates: int) -> None:
+    grid = default_grid(early)
+    assert len(grid) == candidates
+    assert candidates**early <= 101**2
+    assert (grid[0], grid[-1]) == (0, 1)
+    assert np.allclose(np.diff(grid), 1 / (candidates - 1))
+
+
+def test_up_to_two_thresholds_are_hundredths() -> None:
+    for early in (1, 2):
+        assert default_grid(early).tolist() == [number / 100 for number in range(101)]
+
+
+def test_a_search_over_four_tiers_is_quick() -> None:
+    random = np.random.default_rng(0)
+    probabilities = list(random.dirichlet(np.ones(3), (5, 40)))
+    labels = random.integers(0, 3, 40)
+    found = search_thresholds(probabilities, labels, [1, 2, 3, 4, 5])
+    assert len(found) == 4
+    result = staged_inference(probabilities, found)
+    never = staged_inference(probabilities, [0.0] * 4)
+    assert (result.labels == labels).sum() >= (never.labels == labels).sum()
 
 
 def test_search_checks_its_input() -> None:
