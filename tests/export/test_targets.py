@@ -270,7 +270,8 @@ def unlike_sections() -> dict[str, Section]:
 def verifier(unlike_sections: dict[str, Section]) -> Verifier:
     samples = 500
     labels = np.random.default_rng(2).integers(0, 3, samples)
-    thresholds = {"local": 0.38, "edge": 0.57}
+    # Between two entropies, so that the last digits of no engine decide.
+    thresholds = {"local": 0.378, "edge": 0.58}
     made = Verifier(UNLIKE, thresholds, unlike_sections, views_of(UNLIKE, samples), labels, samples)
     shares = np.bincount(made._expected.exits, minlength=3) / samples
     assert (shares > 0.05).all(), shares
