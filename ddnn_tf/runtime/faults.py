@@ -93,7 +93,7 @@ class Proxy:
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def partition(self, is_cut: bool) -> None:
-        """Holds everything back while connections stay open, as with a cut cable; or lets it through again."""
+        """Holds everything back, as a cut cable does, while connections stay open; or lets it through."""
         (self._flows.clear if is_cut else self._flows.set)()
 
     async def start(self) -> None:

@@ -20,6 +20,8 @@ from random_networks import RandomNetwork
 
 from ddnn_tf.bundle import write_bundle
 from ddnn_tf.communication import bytes_per_sample
+from ddnn_tf.datasets import DataSource
+from ddnn_tf.topology import Topology
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +53,7 @@ def test_every_topology_runs_and_agrees_with_the_evaluation(
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     rows = np.arange(100)
-    expected = made.staged(rows, np.ones((100, made.topology.devices.count), bool))
+    expected = made.staged(rows, np.ones((100, len(made.topology.hierarchy.devices)), bool))
     assert found["submitted"] == found["answered"] == 100
     assert found["errors"] == found["duplicates"] == found["degraded"] == 0
     assert found["accuracy"] == pytest.approx((expected.labels == made.data.targets("test")[:100]).mean())
@@ -65,6 +67,46 @@ def test_every_topology_runs_and_agrees_with_the_evaluation(
         assert found["wire_bytes_per_sample"] > size
     assert found["latency_ms"]["p50"] > 0
     assert found["throughput"] > 0
+
+
+UNLIKE = """
+devices:
+- {name: mor, input: [6], units: [16]}
+- {name: zer, input: [47], units: [24]}
+- {name: fou, input: [76], units: [16]}
+local:
+- {name: left, devices: [mor]}
+- {name: right, devices: [zer, fou], aggregation: AP}
+edges:
+- {name: hall, senders: [mor, zer], adapter: [32], units: [32], exit: false}
+cloud: {adapter: [24], units: [32]}
+classes: 10
+"""
+"""Three unlike vectors, two sites, an edge without an exit, adapters, and a device right below the cloud."""
+
+
+def test_unlike_devices_of_two_sites_agree_with_the_evaluation(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sizes = {"fac": 216, "fou": 76, "kar": 64, "mor": 6, "pix": 240, "zer": 47}
+    spread = random.uniform(0.1, 3, (250, 1))
+    features = {name: random.normal(spread, 1, (250, size)) for name, size in sizes.items()}
+    arrays = {name: values.astype(np.float32) for name, values in features.items()}
+    np.savez(tmp_path / "mfeat.npz", y=np.arange(250) % 10, **arrays)
+    source = DataSource(name="mfeat", path=str(tmp_path / "mfeat.npz"))
+    data = source.load()
+    topology = Topology.from_yaml(UNLIKE).with_codings(data.codings)
+    made = RandomNetwork(topology, data, source)
+    expected = made.staged(np.arange(made.samples), np.ones((made.samples, 3), bool))
+    result = ddnn("cluster", made.write(tmp_path / "bundle.zip"), "--device-wait", 5, "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["answered"] == made.samples
+    assert found["errors"] == found["duplicates"] == found["degraded"] == 0
+    assert found["accuracy"] == pytest.approx((expected.labels == data.targets("test")).mean())
+    assert list(found["exit_shares"].values()) == pytest.approx(expected.shares.tolist())
+    assert all(share > 0 for share in expected.shares)
+    assert found["payload_bytes_per_link"] == pytest.approx(found["equation_1_bytes_per_link"])
+    assert found["payload_bytes_per_link"]["left -> aggregator"] == 40
 
 
 def test_faults_in_time(bundle: Path, tmp_path: Path) -> None:
@@ -138,7 +180,7 @@ def test_one_process_after_the_other_as_on_different_hosts(
     from PIL import Image
 
     for row in range(5):
-        Image.fromarray(made.images[row, 0]).save(images / f"{row}.png")
+        Image.fromarray(made.views["device_0"][row]).save(images / f"{row}.png")
     secure = ("--certs", certs)
     cloud, above = processes.listening("cloud", bundle, *secure)
     aggregator = processes.start(
@@ -157,8 +199,9 @@ def test_one_process_after_the_other_as_on_different_hosts(
     answers = json.loads(result.stdout)
     expected = made.staged(np.arange(5), np.ones((5, 3), bool))
     assert [answer["label"] for answer in answers] == expected.labels.tolist()
-    assert [made.topology.exit_tiers.index(answer["exit"]) for answer in answers] == expected.exits.tolist()
-    assert all(answer["devices"]["local"] == list(made.topology.device_names) for answer in answers)
+    tiers = made.topology.hierarchy.exit_tier_names
+    assert [tiers.index(answer["exit"]) for answer in answers] == expected.exits.tolist()
+    assert all(answer["devices"]["local"] == list(made.topology.hierarchy.device_names) for answer in answers)
     result = ddnn("classify", address, "--samples", "0", *secure)
     assert result.stdout.startswith(f"sample 0: class {expected.labels[0]}")
     assert "device_0, device_1, device_2" in result.stdout
@@ -191,8 +234,12 @@ def test_one_process_after_the_other_as_on_different_hosts(
         ("serve cloud {bundle} --plaintext --listen 0.0.0.0:0", "loopback address without TLS"),
         ("serve cloud {bundle} --plaintext --listen {taken}", "the port is in use"),
         ("serve cloud {bundle} --plaintext --metrics {taken}", "Cannot serve metrics at"),
-        ("serve cloud {bundle} --plaintext --engine lce", "Expected the engine to be one of"),
-        ("serve edge {bundle} --plaintext --cloud 127.0.0.1:1", "out of cloud, but got 'edge_0'"),
+        ("serve cloud {bundle} --plaintext --engine onnx", "Expected the engine to be one of"),
+        ("serve cloud {bundle} --plaintext --engine lce", "holds no 'cloud' for 'lce'"),
+        (
+            "serve edge {bundle} --name edge_0 --plaintext --upper 127.0.0.1:1",
+            "Expected --name out of cloud, but got 'edge_0'",
+        ),
         ("serve aggregator {bundle} --plaintext --upper edge_0=127.0.0.1:1", "--upper NAME=VALUE"),
         (
             "serve aggregator {bundle} --plaintext --upper cloud=127.0.0.1:1 --wait 0.5",

@@ -57,12 +57,11 @@ def noisy(draw: random.Random, valid: bytes) -> bytes:
 def messages(made: RandomNetwork, draw: random.Random) -> Iterator[tuple[str, bytes]]:
     """Methods, and valid messages for them."""
     network = served(made.bundle)
+    size = network.policy.specs["cloud"]["device_0"].size
     while True:
         ticket = draw.getrandbits(64)
         vector = Payload(ticket=ticket, content=draw.randbytes(network.hierarchy.class_vector.size))
-        features = Payload(
-            ticket=ticket, content=draw.randbytes(network.policy.specs["cloud"]["device_0"].size)
-        )
+        features = Payload(ticket=ticket, content=draw.randbytes(size))
         yield "Aggregator/Attach", Reports(vectors=[vector, vector]).SerializeToString()
         yield "Upper/Deliver", Delivery(maps=[features]).SerializeToString()
         yield "Upper/Decide", Question(ticket=ticket, senders=["device_0"]).SerializeToString()

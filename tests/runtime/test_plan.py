@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ddnn_tf.runtime.plan import Plan, PlannedProcess
 from unlike import UNLIKE
 
+from ddnn_tf.hierarchy import Hierarchy
+from ddnn_tf.plan import Plan, PlannedProcess
 from ddnn_tf.topology import Topology
 
 

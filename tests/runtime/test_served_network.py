@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ddnn_tf.bundle import write_bundle
-from ddnn_tf.runtime.served import ServedNetwork
 from random_networks import RandomNetwork
 from running import served
+
+from ddnn_tf.bundle import write_bundle
+from ddnn_tf.runtime.served import ServedNetwork
+
 
 @pytest.mark.slow
 def test_a_process_reads_only_its_own_section(
@@ -24,7 +26,8 @@ def test_a_process_reads_only_its_own_section(
     for file in ("cloud/tflite.tflite", "local/tflite.tflite", "device_1/tflite.tflite", "weights.npz"):
         (bundle / file).write_bytes(b"damaged")
     network = ServedNetwork.read(bundle)
-    assert set(network.runner("device_0")({"device_0": np.zeros((1, 32, 32, 3))})) == {"features", "class_vector"}
+    outputs = network.runner("device_0")({"device_0": np.zeros((1, 32, 32, 3))})
+    assert set(outputs) == {"features", "class_vector"}
     with pytest.raises(ValueError, match=r"cloud/tflite\.tflite' is not the one that was exported"):
         network.runner("cloud")
 
@@ -34,7 +37,8 @@ def test_networks_of_other_weights_have_another_fingerprint(
     network_of: Callable[..., RandomNetwork],
 ) -> None:
     made = network_of("c")
-    changed = replace(made.bundle, weights=[-1 * made.bundle.weights[0], *made.bundle.weights[1:]], fingerprint="")
+    weights = [-1 * made.bundle.weights[0], *made.bundle.weights[1:]]
+    changed = replace(made.bundle, weights=weights)
     prints = {served(bundle).fingerprint for bundle in (made.bundle, made.bundle, changed)}
     assert len(prints) == 2
 
@@ -70,8 +74,7 @@ def test_no_process_imports_tensorflow_for_tflite_or_c(
         "import sys, numpy, ddnn_tf.cli\n"
         "from ddnn_tf.runtime import aggregator, cluster, client, dashboard, gateway, process, unit, upper\n"
         "from ddnn_tf.runtime.sensors import open_sensor\n"
-        "from ddnn_tf.bundle import write_bundle
-from ddnn_tf.runtime.served import ServedNetwork\n"
+        "from ddnn_tf.runtime.served import ServedNetwork\n"
         f"network = ServedNetwork.read({str(path)!r})\n"
         "reading = open_sensor('data', network, 'device_0').read(0)[None].astype('float32')\n"
         f"for engine in {['tflite', 'c'] if has_compiler else ['tflite']}:\n"
