@@ -83,6 +83,7 @@ def cluster(
 
         ddnn cluster runs/scenes --dashboard 127.0.0.1:8000 --keep
     """
+    options.check_runtime_installed()
     from ddnn_tf.runtime.cluster import ClusterOptions, run_cluster
     from ddnn_tf.runtime.faults import read_faults
     from ddnn_tf.runtime.results import show
@@ -122,6 +123,7 @@ def classify(
 
         ddnn classify 10.0.0.2:7000 --samples 0-9 --certs certs
     """
+    options.check_runtime_installed()
     from ddnn_tf.runtime.client import ClassificationError, Client
     from ddnn_tf.runtime.security import CLIENT
 
@@ -165,6 +167,7 @@ def certs(
 
         ddnn certs runs/scenes --out certs
     """
+    options.check_runtime_installed()
     from ddnn_tf.runtime.security import CLIENT, create_certificates, write_keys
 
     hierarchy = options.read_topology(run).hierarchy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,8 @@ __all__ = [
     "Split",
     "SplitFile",
     "certificates",
+    "check_installed",
+    "check_runtime_installed",
     "data_source",
     "named_values",
     "names",
@@ -70,6 +73,22 @@ Certs = Annotated[
 Plaintext = Annotated[
     bool, typer.Option("--plaintext", help="No TLS: for experiments, on loopback addresses only.")
 ]
+
+
+def check_installed(extra: str, *modules: str) -> None:
+    """Checks that modules of an extra are there, before a command imports them.
+
+    Raises:
+        ImportError: One is not installed; the message names the command that installs it.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise ImportError(f"{module} is not installed: pip install 'ddnn_tf[{extra}]'.")
+
+
+def check_runtime_installed() -> None:
+    """`check_installed` for all that processes and their clients import."""
+    check_installed("runtime", "grpc", "grpc_health", "cryptography", "prometheus_client", "aiohttp")
 
 
 def data_source(

@@ -88,6 +88,11 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def _check_installed() -> None:
+    options.check_installed("placement", "scipy", "highspy")
+
+
 def _scenario_command(name: str, about: str) -> Callable[..., None]:
     """The command that solves one of the reference's notebooks."""
 
@@ -374,12 +379,11 @@ def _solve(
 ) -> None:
     from ddnn_tf.placement.solution import solve as solve_instance
     from ddnn_tf.placement.solution_files import write_solution
-    from ddnn_tf.placement.units import check_installed
 
     if out is not None and out.exists() and not out.is_dir():
         raise FileExistsError(f"'{out}' is a file: name a directory.")
     if out is not None:
-        check_installed("matplotlib")
+        options.check_installed("placement", "matplotlib")
     solution = solve_instance(
         instance, time_limit=time_limit, relative_gap=relative_gap, energy_limit_j=energy_limit
     )

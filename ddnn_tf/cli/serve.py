@@ -48,6 +48,9 @@ app = typer.Typer(
 )
 
 
+app.callback()(options.check_runtime_installed)
+
+
 @app.command()
 def device(
     bundle: options.BundlePath,
