@@ -135,18 +135,22 @@ def run(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_without_extras_each_command_names_the_extra_that_it_needs(run: Path, tmp_path: Path) -> None:
+def test_without_extras_each_command_names_the_extra_that_it_needs(
+    run: Path, mnist: Path, tmp_path: Path
+) -> None:
     bare = environment(tmp_path / "bare")
+    out = ("--out", tmp_path / "x")
+    train = ("train", "--data", "mnist", "--path", mnist, "--devices", 2, *out)
     for extra, arguments in {
-        "c": ("export", run, "--out", tmp_path / "x", "--target", "c"),
-        "evaluation": ("reproduce", "--out", tmp_path / "x", "--only", "figure-6"),
-        "lce": ("export", run, "--out", tmp_path / "x", "--target", "lce"),
-        "micro": ("export", run, "--out", tmp_path / "x", "--target", "micro"),
-        "optimization": ("train", "--out", tmp_path / "x", "--cloud-precision", "float", "--sparsity", 0.5),
+        "c": ("export", run, *out, "--target", "c"),
+        "evaluation": ("reproduce", "--data", "mnist", "--path", mnist, *out, "--only", "figure-6"),
+        "lce": ("export", run, *out, "--target", "lce"),
+        "micro": ("export", run, *out, "--target", "micro"),
+        "optimization": (*train, "--cloud-precision", "float", "--sparsity", 0.5),
         "placement": ("place", "single"),
         "runtime": ("cluster", run),
-        "tensorboard": ("train", "--out", tmp_path / "x", "--tensorboard"),
-        "tflite": ("export", run, "--out", tmp_path / "x", "--target", "tflite"),
+        "tensorboard": (*train, "--tensorboard"),
+        "tflite": ("export", run, *out, "--target", "tflite"),
     }.items():
         result = bare.run("-m", "ddnn_tf.cli", *arguments)
         assert result.returncode == 2, (extra, result.stderr)
@@ -219,7 +223,7 @@ def test_runtime(run: Path, tmp_path: Path) -> None:
     assert (found["answered"], found["errors"]) == (5, 0)
 
 
-def test_a_deployment_needs_no_tensorflow(run: Path, tmp_path: Path) -> None:
+def test_a_deployment_needs_no_tensorflow(run: Path, mnist: Path, tmp_path: Path) -> None:
     """Everything that runs beside the sensors: all processes, their commands, and who asks them."""
     bundle = tmp_path / "bundle.zip"
     environment(tmp_path / "tflite", "tflite").ddnn("export", run, "--out", bundle, "--target", "tflite")
@@ -228,7 +232,7 @@ def test_a_deployment_needs_no_tensorflow(run: Path, tmp_path: Path) -> None:
     device.imports("ddnn_tf.runtime", "ddnn_tf.cli", "ddnn_tf.bundle", "ddnn_tf.datasets", "ddnn_tf.plan")
     for arguments in (("--help",), ("serve", "device", "--help"), ("classify", "--help")):
         assert "Usage" in device.ddnn(*arguments)
-    assert "device_1" in device.ddnn("data", "scenes", "--devices", 2)
+    assert "device_1" in device.ddnn("data", "mnist", "--path", mnist, "--devices", 2)
     found = json.loads(device.ddnn("cluster", bundle, "--samples", 5, "--json"))
     assert (found["answered"], found["errors"]) == (5, 0)
     device.ddnn("certs", bundle, "--out", tmp_path / "certs")
