@@ -150,7 +150,7 @@ def _refusal(verification: Verification, tolerance: Tolerance) -> str:
     measured.append(f"{verification.decision_agreement:.2%} equal decisions{least}")
     measured.append(
         f"accuracy changes by {100 * verification.accuracy_change:+.2f} points (at most "
-        f"{100 * tolerance.accuracy:.2f})"
+        f"{100 * tolerance.accuracy_on(verification.accuracy_samples):.2f})"
     )
     return (
         f"'{verification.section}' for '{verification.target}' is beyond its tolerance: "

@@ -112,7 +112,7 @@ class Verifier:
         passed = (
             (bits is None or bits >= tolerance.bits)
             and (tolerance.decisions is None or agreement >= tolerance.decisions)
-            and abs(accuracy - before) <= tolerance.accuracy + _ROUNDING
+            and abs(accuracy - before) <= tolerance.accuracy_on(len(self._test_labels)) + _ROUNDING
         )
         return Verification(
             section=artefact.section,

@@ -239,6 +239,13 @@ def test_targets_carry_their_tolerance() -> None:
     assert Tolerance(bits=1.0, decisions=1.0, accuracy=0.0) == EXACT
 
 
+def test_of_few_test_samples_one_may_change_unless_none_may() -> None:
+    tolerance = Tolerance(bits=0.995, decisions=None, accuracy=0.005)
+    assert tolerance.accuracy_on(90) == pytest.approx(1 / 90)
+    assert tolerance.accuracy_on(1000) == 0.005
+    assert EXACT.accuracy_on(90) == 0
+
+
 def test_unknown_and_second_targets_are_refused() -> None:
     with pytest.raises(ValueError, match=r"export target to be one of .*tflite.*, but got 'onnx'"):
         TARGETS["onnx"]

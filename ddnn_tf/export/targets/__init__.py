@@ -46,6 +46,10 @@ class Tolerance:
     decisions: float | None
     accuracy: float
 
+    def accuracy_on(self, samples: int) -> float:
+        """How much the accuracy on so many samples may change: unless it may not at all, by one sample."""
+        return max(self.accuracy, 1 / samples) if self.accuracy else 0.0
+
 
 EXACT = Tolerance(bits=1.0, decisions=1.0, accuracy=0.0)
 """Every bit and every decision is the trained network's."""
