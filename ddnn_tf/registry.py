@@ -61,11 +61,7 @@ class Registry(Generic[_Part]):
         Raises:
             ValueError: No part of that name is registered.
         """
-        if name not in self._parts:
-            self._load_built_in()
-        if name not in self._parts:
-            load_plugins()
-        if name not in self._parts:
+        if name not in self:
             raise ValueError(
                 f"Expected the {self._noun} to be one of {', '.join(self._parts)}, but got {name!r}: correct "
                 f"its spelling, or install the package that registers it (entry point '{GROUP}')."
@@ -85,7 +81,12 @@ class Registry(Generic[_Part]):
         return tuple(self._parts)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._parts or name in tuple(self)
+        # Plug-ins last: one that is not needed must not cost a device the import of TensorFlow.
+        if name not in self._parts:
+            self._load_built_in()
+        if name not in self._parts:
+            load_plugins()
+        return name in self._parts
 
     def _load_built_in(self) -> None:
         """Imports the modules of the package, which register the built-in parts."""
