@@ -3,7 +3,8 @@
 The plain build is small and runs on any target. Compiled with `-DDDNN_FAST` the same source works with
 many neighbours at once: a convolution of pixels becomes additions of precomputed planes (each sum and
 difference of up to three channels), on vectors where the compiler has them, else on two 16-bit sums in
-one 32-bit word. Pooling joins bits, never sums (see `integers`).
+one 32-bit word; the units of a dense layer on codes share the sums of four codes. Pooling joins bits, never
+sums (see `integers`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _FAST_FILTERS = 256
 _PER_LINE = 8
 _FIXED_BITS = 31
 _CHANNELS_OF_A_PLANE = 3
+# A dense layer of fewer units than these sums each alone: what they would share costs more than it saves.
+_SHARED_SUMS = 8
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ class _Function:
     row_call: str = ""
     gather: str = ""
     sum: str = ""
+    fast_sums: str = ""
     units: int = 0
     fast: dict[str, Any] | None = None
     input: str = ""
@@ -198,7 +202,7 @@ class _Writer:
         self.codes = [0, 0]  # plain, fast
         self.merged: list[tuple[int, int]] = []  # groups and columns of each layer
         self.margin = 0
-        self.pixel_taps = self.patch_words = self.planes = 0
+        self.pixel_taps = self.patch_words = self.planes = self.sums = 0
         self.buffers = [0, 0]
         self.kinds: set[str] = set()
 
@@ -232,6 +236,7 @@ class _Writer:
             "sums_bits": "sum_bits" in kinds,
             "reads_bits": bool(kinds & {"gather bits", "codes"}),
             "dense_on_pixels": "dense on pixels" in kinds,
+            "dense_fast": self.sums > 0,
             "convolves_pixels": "gather pixels" in kinds,
             "pixels_fast": any(function.fast for function in self.functions),
             "convolves_bits": "gather bits" in kinds,
@@ -296,6 +301,10 @@ class _Writer:
             input=given,
             output=target,
         )
+        if on_pixels and layer.filters >= _SHARED_SUMS:
+            count = f"{weights.shape[0]}u, {layer.filters}u"
+            function.fast_sums = f"sum_all(input, weights_{number}, {count}, scratch)"
+            self.sums = layer.filters
         if layer.sign is None:
             function.weights = _words(weights.T > 0)
             self._numbers(function, layer)
@@ -458,6 +467,8 @@ class _Writer:
         patch += [f"uint32_t inside[{self.patch_words}]"] if "skips" in self.kinds else []
         pixels = [f"int16_t pixels[{self.pixel_taps}]"] if self.pixel_taps else []
         plain, fast = [*buffers, *patch, *pixels], [*buffers, *patch]
+        if self.sums:
+            fast += [f"int32_t sums[{self.sums}]", "int16_t sums_of_four[8][16]"]
         if self.planes:
             fast.append(f"int16_t planes[{self.planes}]")
         else:

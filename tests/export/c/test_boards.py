@@ -134,6 +134,25 @@ def test_the_fast_build_takes_a_quarter_of_the_instructions() -> None:
 
 
 @needs_boards
+@pytest.mark.parametrize("board", ["microbit", "mps2-an386"])
+@pytest.mark.parametrize(("values", "units", "share"), [(76, 32, 0.25), (240, 64, 0.25), (13, 3, 1.0)])
+def test_a_dense_layer_on_codes_is_faster_in_the_fast_build(
+    board: str, values: int, units: int, share: float
+) -> None:
+    weights = np.random.default_rng(0).choice(np.int8([-1, 1]), (1, 1, values, units))
+    layer = IntegerLayer(weights, (1, 1, values))
+    network = IntegerNetwork((values,), False, (layer,), {"output": Output(0, (units,))})
+    source, inputs = write(network, "net"), pixels(values, samples=25)
+    instructions = {}
+    for speed in ("small", "fast"):
+        measured, found = emulate(source, inputs, board, speed)
+        instructions[speed] = measured.instructions
+        assert np.array_equal(found["output"], network.run(inputs)["output"])
+    # A tick of the timer may be more or less.
+    assert instructions["fast"] <= share * instructions["small"] + 50
+
+
+@needs_boards
 def test_a_binary_mnist_net_runs_on_a_cortex_m4() -> None:
     model = mnist_net()
     with pytest.warns(UserWarning, match="softmax"):

@@ -26,7 +26,11 @@ from ddnn_tf.specs import Coding
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-pedantic")
 # The lanes of a vector: all that this processor has, those that every x86-64 has, and two in a word.
-WIDTHS = ((), ("-march=x86-64",), ("-U__SSE2__", "-U__AVX2__", "-U__AVX512BW__", "-U__ARM_NEON"))
+WIDTHS = (
+    (),
+    ("-march=x86-64",),
+    ("-U__SSE2__", "-U__AVX2__", "-U__AVX512BW__", "-U__ARM_NEON", "-U__POPCNT__"),
+)
 
 
 def assert_equal(network: IntegerNetwork, inputs: np.ndarray, *, name: str = "net") -> Source:
@@ -67,6 +71,20 @@ def test_devices_of_odd_shapes(
 def test_any_sensible_order_of_layers(order: str) -> None:
     model, inputs = ordered(order)
     assert_equal(fold(model), inputs)
+
+
+@pytest.mark.parametrize("units", [1, 7, 8, 33])
+@pytest.mark.parametrize("values", [1, 31, 32, 33, 100])
+def test_dense_layers_on_codes(values: int, units: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small build, the fast one that counts bits, and the fast one of processors that cannot."""
+    random = np.random.default_rng(values)
+    weights = random.choice(np.int8([-1, 1]), (1, 1, values, units))
+    layer = IntegerLayer(weights, (1, 1, values))
+    network = IntegerNetwork((values,), False, (layer,), {"output": Output(0, (units,))})
+    source = assert_equal(network, pixels(values))
+    monkeypatch.setattr(host, "_FAST", ("-O2", "-DDDNN_FAST", "-U__POPCNT__", "-U__aarch64__"))
+    inputs = pixels(values)
+    assert np.array_equal(Library(source).run(inputs)["output"], network.run(inputs)["output"])
 
 
 @pytest.mark.parametrize("kind", DEVICES)
