@@ -48,13 +48,7 @@ DataPath = Annotated[
     Path | None, typer.Option("--path", help="Where the data set's files are, if it is read from files.")
 ]
 Devices = Annotated[
-    int | None,
-    typer.Option(
-        "--devices",
-        help="Number of end devices.",
-        min=1,
-        show_default="those of --topology; else 6, and 1 to train b, d",
-    ),
+    int | None, typer.Option("--devices", help="Number of end devices.", min=1, show_default="6")
 ]
 Split = Annotated[
     str | None,
@@ -100,13 +94,13 @@ def data_source(
     seed: int = 0,
 ) -> DataSource:
     """The data source that the options name; what is left out has its default."""
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "path": None if path is None else str(path.resolve()),
         "devices": devices,
         "split": split,
         "split_file": None if split_file is None else str(split_file.resolve()),
     }
-    chosen = {option: value for option, value in given.items() if value is not None}
+    chosen = {option: value for option, value in fields.items() if value is not None}
     return DataSource(name=name, seed=seed, **chosen)
 
 

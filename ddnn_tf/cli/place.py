@@ -333,7 +333,7 @@ def _scenario(
     mix: list[str] | None,
     **more: Any,
 ) -> Scenario:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "cnns": tuple(cnn) if cnn else None,
         "units": units,
         "half_width_m": half_width,
@@ -342,7 +342,7 @@ def _scenario(
         "input_kb": input_kb,
         "mix": _mix(mix) if mix else None,
     }
-    return replace(base, **{name: value for name, value in given.items() if value is not None}, **more)
+    return replace(base, **{name: value for name, value in fields.items() if value is not None}, **more)
 
 
 def _mix(pairs: list[str]) -> dict[str, float]:

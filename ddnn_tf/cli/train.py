@@ -23,7 +23,15 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The run directory to make.", metavar="DIR")],
     data: options.DataName = "scenes",
     path: options.DataPath = None,
-    devices: options.Devices = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            help="Number of end devices.",
+            min=1,
+            show_default="those of --topology; else 1 for b and d, 6 otherwise",
+        ),
+    ] = None,
     split: options.Split = None,
     split_file: options.SplitFile = None,
     configuration: Annotated[
