@@ -178,6 +178,8 @@ def search_thresholds(
     labels: ArrayLike,
     bytes_at_exit: Sequence[float],
     grid: ArrayLike | None = None,
+    *,
+    balanced: bool = False,
 ) -> tuple[float, ...]:
     """Finds the thresholds of best overall accuracy; of equally good ones, those with fewest bytes.
 
@@ -189,6 +191,7 @@ def search_thresholds(
         bytes_at_exit: Bytes that a sample costs when it leaves at each exit
             (`communication.bytes_at_exit`).
         grid: Candidates for each T, in 0..1. Default: `default_grid`, by the number of early exits.
+        balanced: Every class counts alike, whatever its share of the samples: balanced accuracy is best.
 
     Returns:
         T of every exit but the last; of equal ones in both respects, the lowest.
@@ -215,14 +218,17 @@ def search_thresholds(
     if candidates.size == 0:
         raise ValueError("Expected `grid` to hold at least one candidate, but got none.")
     _check_thresholds(candidates.tolist(), len(candidates))
-    is_right = stacked.argmax(axis=-1) == truth
+    _, classes, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    weights = 1 / counts[classes] if balanced else np.ones(samples)
+    is_right = (stacked.argmax(axis=-1) == truth) * weights
     leaves = is_confident(normalized_entropy(stacked)[:-1, None], candidates[:, None])
     columns = np.arange(samples)
     best_score: tuple[float, float] = (-1.0, 0.0)
     best_choice: tuple[int, ...] = ()
     for choice in itertools.product(range(len(candidates)), repeat=exits - 1):
         left_at = _first(leaves[np.arange(exits - 1), list(choice)])
-        score = (float(is_right[left_at, columns].sum()), -float(cost[left_at].sum()))
+        # Rounded, so that sums of the same weights in another order are a tie.
+        score = (round(float(is_right[left_at, columns].sum()), 9), -float(cost[left_at].sum()))
         if score > best_score:
             best_score, best_choice = score, choice
     return tuple(float(candidates[at]) for at in best_choice)

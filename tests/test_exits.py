@@ -170,3 +170,18 @@ def test_the_surest_edge_speaks() -> None:
     assert np.array_equal(most_confident([first, second]), [[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]])
     present = [[False, True], [True, False], [False, False]]
     assert np.array_equal(most_confident([first, second], present), [[0.6, 0.4], [0.6, 0.4], [0.5, 0.5]])
+
+
+def test_a_balanced_search_counts_every_class_alike() -> None:
+    """The early exit is right for the common class, the last one for the rare class alone."""
+    early = np.tile([0.6, 0.4], (10, 1))
+    last = np.tile([0.1, 0.9], (10, 1))
+    labels = np.array([0] * 8 + [1] * 2)
+    # All leave early: 8 of 10 right, and half of the classes. All go on: 2 of 10, and half of the classes.
+    early[8:] = [0.5, 0.5]  # less sure of the rare class, so a threshold can tell them apart
+    assert search_thresholds([early, last], labels, [1, 10], [0, 1]) == (1.0,)
+    (plain,) = search_thresholds([early, last], labels, [1, 10])
+    assert 0.97 <= plain < 1
+    early[4:8] = [0.5, 0.5]  # now no threshold keeps all of the common class from leaving with the rare one
+    assert search_thresholds([early, last], labels, [1, 10]) == (1.0,)
+    assert search_thresholds([early, last], labels, [1, 10], balanced=True) == (0.98,)

@@ -48,7 +48,8 @@ class MultiViewDataset:
         split_rule: How it was split, in words, for reports.
         instances: `(samples,)` int64, the physical object or track of each sample; None if unknown.
         codings: How physical readings became the codes of a view, by device; images have none.
-        balance: Whether training weights each class by the inverse of its share, for very unequal classes.
+        balance: Whether every class counts alike, because their shares are very unequal: training weights
+            each class by the inverse of its share, and thresholds are chosen by balanced accuracy.
 
     Raises:
         ValueError: Arrays that do not fit each other, codes or labels out of range.

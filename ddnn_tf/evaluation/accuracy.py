@@ -133,7 +133,11 @@ def by_tier(
 
 
 def best_thresholds(
-    topology: Topology, probabilities: Mapping[str, ArrayLike], labels: ArrayLike
+    topology: Topology,
+    probabilities: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    *,
+    balanced: bool = False,
 ) -> dict[str, float]:
     """Thresholds of best overall accuracy, by tier, for all tiers but the last.
 
@@ -141,15 +145,17 @@ def best_thresholds(
         topology: The hierarchy.
         probabilities: `tier_probabilities` of validation samples.
         labels: Their classes, `(samples,)` int.
+        balanced: By balanced accuracy, for data with very unequal classes.
     """
-    found = search_thresholds(list(probabilities.values()), labels, bytes_at_exit(topology))
+    costs = bytes_at_exit(topology)
+    found = search_thresholds(list(probabilities.values()), labels, costs, balanced=balanced)
     return dict(zip(topology.hierarchy.early_tier_names, found, strict=True))
 
 
 def choose_thresholds(model: tf.keras.Model, topology: Topology, data: MultiViewDataset) -> dict[str, float]:
     """`best_thresholds` of a trained model on the validation part of its data."""
     probabilities = tier_probabilities(model, topology, data.part("validation"))
-    return best_thresholds(topology, probabilities, data.targets("validation"))
+    return best_thresholds(topology, probabilities, data.targets("validation"), balanced=data.balance)
 
 
 def evaluate(

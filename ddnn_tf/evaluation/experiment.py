@@ -189,7 +189,8 @@ class Experiment:
     def thresholds(self, trial: Trial) -> dict[str, float]:
         """T by tier of best accuracy on the trial's validation samples."""
         known = self.answers(trial).validation
-        return best_thresholds(trial.topology, known, self.labels(trial, "validation"))
+        labels = self.labels(trial, "validation")
+        return best_thresholds(trial.topology, known, labels, balanced=self.balance)
 
     def measure(
         self,
