@@ -3,6 +3,7 @@
     python benchmarks/runtime.py RUN                                   latency, throughput, where time goes
     python benchmarks/runtime.py RUN --chaos 20000                     processes killed and revived at random
     python benchmarks/runtime.py RUN --soak 600                        memory of each process, seconds
+    python benchmarks/runtime.py RUN --device c                        memory and start of a device process
 
 RUN is a run directory or a bundle. All with mutual TLS. The bare echoes carry the payloads of a sample
 that leaves at the local exit, with the same certificates and the same gRPC settings: `one echo` is one
@@ -33,6 +34,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ddnn_tf.bundle import open_bundle
 from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.client import Answer, ClassificationError
 from ddnn_tf.runtime.cluster import Cluster, bundle_of, stream
@@ -53,12 +55,15 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000, help="of each measurement of time")
     parser.add_argument("--chaos", type=int, help="samples, with processes killed and revived at random")
     parser.add_argument("--soak", type=float, help="seconds of a constant stream")
+    parser.add_argument("--device", metavar="ENGINE", help="start a device process on that engine ten times")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.parse_args()
-    bundle = bundle_of(options.run, "tflite", lambda text: print(text, file=sys.stderr))
+    bundle = bundle_of(options.run, options.device or "tflite", lambda text: print(text, file=sys.stderr))
     if options.chaos:
         found = asyncio.run(_chaos(bundle, options.chaos, options.seed))
+    elif options.device:
+        found = asyncio.run(_device(bundle, options.device))
     elif options.soak:
         found = asyncio.run(_soak(bundle, options.soak))
     else:
@@ -91,7 +96,8 @@ async def _times(bundle: Path, samples: int) -> dict[str, Any]:
                 rows.append(_row(name, at_a_time, taken, samples / seconds, base))
         for name, thresholds in (("local exit", {"local": 1.0}), ("cloud exit", {"local": 0.0})):
             async with Cluster(bundle, thresholds=thresholds) as cluster:
-                labels = [0] * len(cluster.network.bundle.source.load().split["test"])
+                labels = [0] * len(cluster.network.load_data().split["test"])
+                device_names = cluster.network.hierarchy.device_names
                 await stream(cluster, labels, 200, concurrency=at_a_time)
                 before = {process: _cpu(cluster.pid(process)) for process in cluster.names}
                 result = await stream(cluster, labels, samples, concurrency=at_a_time)
@@ -101,7 +107,7 @@ async def _times(bundle: Path, samples: int) -> dict[str, Any]:
                     for process in cluster.names
                 }
                 tiers = {tier: percentiles(values)["p50"] for tier, values in result.by_tier.items()}
-                devices = [value for process, value in spent.items() if process.startswith("device")]
+                devices = [spent[device] for device in device_names]
                 cpu.append(
                     {
                         "samples": f"{name}, {at_a_time} at a time",
@@ -149,10 +155,8 @@ async def _timed(call: Callable[[], Awaitable[Any]], count: int, at_a_time: int)
 @contextlib.asynccontextmanager
 async def _echoes(bundle: Path) -> AsyncIterator[tuple[Callable[[], Any], Callable[[], Any]]]:
     """A process that echoes, and one that echoes through as many others as there are devices."""
-    from ddnn_tf.runtime.network import Network
-
-    network = Network.read(bundle)
-    count, size = network.topology.devices.count, network.class_vector.size
+    hierarchy = open_bundle(bundle).topology.hierarchy
+    count, size = len(hierarchy.devices), hierarchy.class_vector.size
     with tempfile.TemporaryDirectory() as place:
         certs = str(Path(place) / "certs")
         create_certificates(certs, ["echo", "client"])
@@ -234,7 +238,7 @@ async def _chaos(bundle: Path, samples: int, seed: int) -> dict[str, Any]:
     killed: Counter[str] = Counter()
     timeout = 10.0
     async with Cluster(bundle) as cluster:
-        labels = cluster.network.bundle.source.load().targets("test").tolist()
+        labels = cluster.network.load_data().targets("test").tolist()
         down: set[str] = set()
 
         def hear(number: int, outcome: Answer | ClassificationError) -> None:
@@ -285,7 +289,7 @@ async def _chaos(bundle: Path, samples: int, seed: int) -> dict[str, Any]:
 async def _soak(bundle: Path, seconds: float) -> dict[str, Any]:
     """Memory of each process over a constant stream."""
     async with Cluster(bundle) as cluster:
-        labels = cluster.network.bundle.source.load().targets("test").tolist()
+        labels = cluster.network.load_data().targets("test").tolist()
         # What is allocated once, with the first samples, is no leak.
         await stream(cluster, labels, 2000, concurrency=16)
         first = {name: _memory(cluster.pid(name)) for name in cluster.names}
@@ -307,6 +311,23 @@ async def _soak(bundle: Path, seconds: float) -> dict[str, Any]:
         for name in first
     ]  # fmt: skip
     return {"Resident memory": rows, "samples": count, "seconds": seconds}
+
+
+async def _device(bundle: Path, engine: str) -> dict[str, Any]:
+    """Peak memory of a device process that is ready, and how long it took to be."""
+    rows: list[dict[str, Any]] = []
+    async with Cluster(bundle, engine=engine) as cluster:
+        name = cluster.network.hierarchy.device_names[0]
+        for _ in range(10):
+            await cluster.kill(name)
+            begin = time.perf_counter()
+            await cluster.revive(name, wait=True)
+            seconds = time.perf_counter() - begin
+            status = Path(f"/proc/{cluster.pid(name)}/status").read_text()
+            peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+            cpu = _cpu(cluster.pid(name))
+            rows.append({"engine": engine, "ready s": seconds, "CPU s": cpu, "peak MiB": peak})
+    return {f"A device process, {name}": rows}
 
 
 def _cpu(pid: int) -> float:

@@ -158,7 +158,8 @@ class Channel:
             self.is_up = True
             self._was_up.set()
             _log.info("link up", extra={"fields": {"peer": self._caller.peer}})
-            await first_of([asyncio.ensure_future(one) for one in (self._reads(call), self._writes(call))])
+            ways = (self._reads(call), self._writes(call))
+            await first_of([asyncio.ensure_future(way) for way in ways])
         finally:
             call.cancel()
 

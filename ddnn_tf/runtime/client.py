@@ -1,4 +1,4 @@
-"""Asking a running hierarchy: `Client` for threads, `AsyncClient` for asyncio.
+"""Asking a running hierarchy: `AsyncClient` for asyncio, and `Client`, the same for threads.
 
 >>> certificates = Certificates.read("certs", "client")  # doctest: +SKIP
 >>> with Client("127.0.0.1:7000", certificates=certificates) as client:  # doctest: +SKIP
@@ -225,19 +225,19 @@ def _task(sample: int, label: int | None) -> bytes:
 
 
 def _answer(content: bytes) -> Answer:
-    found = messages.Answer.FromString(content)
+    message = messages.Answer.FromString(content)
     return Answer(
-        ticket=found.ticket,
-        label=found.label,
-        probabilities=tuple(found.probabilities),
-        exit=found.exit,
-        entropies={tier.tier: tier.entropy for tier in found.tiers},
-        devices={tier.tier: tuple(tier.devices) for tier in found.tiers},
-        payload_bytes={link.link: link.payload for link in found.links},
-        seconds={tier.tier: tier.seconds for tier in found.tiers},
-        degraded=found.degraded,
-        reason=found.reason,
-        total_seconds=found.seconds,
+        ticket=message.ticket,
+        label=message.label,
+        probabilities=tuple(message.probabilities),
+        exit=message.exit,
+        entropies={tier.tier: tier.entropy for tier in message.tiers},
+        devices={tier.tier: tuple(tier.devices) for tier in message.tiers},
+        payload_bytes={link.link: link.payload for link in message.links},
+        seconds={tier.tier: tier.seconds for tier in message.tiers},
+        degraded=message.degraded,
+        reason=message.reason,
+        total_seconds=message.seconds,
     )
 
 

@@ -5,6 +5,7 @@ with which senders, and which to tell to forward; `hear` takes what they report.
 runs a section, so every case can be tested on plain values:
 
     >>> from ddnn_tf.topology import Topology
+    >>> from ddnn_tf.topology import Topology
     >>> hierarchy = Topology.devices_cloud(devices=2).hierarchy
     >>> progress = Policy(hierarchy).start({"local": 0.5}, hierarchy.device_names)
     >>> step = progress.next()

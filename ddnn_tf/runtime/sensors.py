@@ -103,7 +103,7 @@ class DatasetSensor(ArraySensor):
     """
 
     def __init__(self, data: MultiViewDataset, device: str) -> None:
-        super().__init__(data.part("test")[device])
+        super().__init__(data.views[device][data.split["test"]])
 
 
 class DirectorySensor(ArraySensor):

@@ -13,7 +13,8 @@ from running import Running, refused, sensors_of, served, unlike_network
 from test_policy import TOPOLOGIES
 
 from ddnn_tf.communication import bytes_per_link
-from ddnn_tf.runtime.client import Answer, ClassificationError
+from ddnn_tf.runtime.client import Answer, ClassificationError, Client
+from ddnn_tf.runtime.security import CLIENT
 from ddnn_tf.runtime.sensors import PushedSensor
 
 pytestmark = pytest.mark.slow
@@ -219,3 +220,30 @@ def test_thresholds_take_effect_on_the_samples_to_come(network_of: Networks, tmp
                 tiers.aggregator.set_threshold("local", 1.5)
 
     asyncio.run(run())
+
+
+def test_clients_of_several_threads_get_the_answers_of_the_evaluation(
+    network_of: Networks, tmp_path: Path
+) -> None:
+    made = network_of("c")
+    expected = made.staged(np.arange(60), np.ones((60, 3), bool))
+
+    async def run() -> list[int]:
+        async with _everyone(made, tmp_path / "certs", wait=5) as processes:
+            options = {"certificates": processes.certificates(CLIENT)}
+            address = processes.addresses["aggregator"]
+
+            def ask(samples: range) -> list[int]:
+                with Client(address, **options) as client:
+                    return [client.classify(sample, timeout=30).label for sample in samples]
+
+            parts = [range(first, first + 20) for first in (0, 20, 40)]
+            labels = await asyncio.gather(*(asyncio.to_thread(ask, part) for part in parts))
+            with (
+                Client(address, **options) as client,
+                pytest.raises(ValueError, match="a device out of none"),
+            ):
+                await asyncio.to_thread(client.push, "device_0", 0, made.views["device_0"][0])
+            return [label for part in labels for label in part]
+
+    assert asyncio.run(run()) == expected.labels.tolist()
