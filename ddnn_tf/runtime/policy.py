@@ -155,26 +155,16 @@ class Progress:
         self._able = set(devices)
         self._level = 0
         self._is_settled = False
+        self._step: Step | None = None  # what is being done
         self._problems: list[str] = []
         self.outcomes: list[Outcome] = []
         self.payload: dict[str, int] = {}
 
     def next(self) -> Step | None:
         """What to do next; None if the sample leaves, or nobody above can be asked."""
-        if self._is_settled:
-            return None
-        hierarchy = self._policy.hierarchy
-        for tier in hierarchy.tiers:
-            if tier.level <= self._level:
-                continue
-            possible = {node.name: self._senders(node) for node in tier.nodes}
-            ask = {name: senders for name, senders in possible.items() if senders}
-            if ask:
-                asked = [hierarchy[sender] for senders in ask.values() for sender in senders]
-                devices = tuple(node.name for node in asked if node.role is Role.DEVICE)
-                edges = tuple(node.name for node in asked if node.role is not Role.DEVICE)
-                return Step(tier, devices, edges, ask)
-        return None
+        if self._step is None and not self._is_settled:
+            self._step = self._next()
+        return self._step
 
     def hear(self, reports: Iterable[Report], problems: Iterable[str] = ()) -> None:
         """Takes what came of the next step.
@@ -186,6 +176,7 @@ class Progress:
         step = self.next()
         if step is None:
             return
+        self._step = None
         self._level = step.tier.level
         self._problems += problems
         by_node = {report.node: report for report in reports}
@@ -206,6 +197,20 @@ class Progress:
     def is_without_devices(self) -> bool:
         """Whether no device has taken part, and no tier failed."""
         return not self.outcomes and not self._problems
+
+    def _next(self) -> Step | None:
+        hierarchy = self._policy.hierarchy
+        for tier in hierarchy.tiers:
+            if tier.level <= self._level:
+                continue
+            possible = {node.name: self._senders(node) for node in tier.nodes}
+            ask = {name: senders for name, senders in possible.items() if senders}
+            if ask:
+                asked = [hierarchy[sender] for senders in ask.values() for sender in senders]
+                devices = tuple(node.name for node in asked if node.role is Role.DEVICE)
+                edges = tuple(node.name for node in asked if node.role is not Role.DEVICE)
+                return Step(tier, devices, edges, ask)
+        return None
 
     def _senders(self, node: Node) -> tuple[str, ...]:
         return tuple(sender for sender in node.senders if sender in self._able)
@@ -232,12 +237,13 @@ class Progress:
 
     def _conclude(self, tier: Tier, speaking: Sequence[tuple[Report, NDArray[np.float64]]]) -> None:
         """The surest exit speaks for the tier; if it is confident, or the last, the sample leaves."""
-        probabilities = most_confident([probability for _, probability in speaking])[0]
+        several = [probabilities for _, probabilities in speaking]
+        probabilities = (several[0] if len(several) == 1 else most_confident(several))[0]
         entropy = float(normalized_entropy(probabilities))
         members = tuple(sender for report, _ in speaking for sender in report.senders)
         seconds = max(report.seconds for report, _ in speaking)
         self.outcomes.append(Outcome(tier.name, probabilities, entropy, members, seconds))
-        is_last = tier.name == self._policy.hierarchy.exit_tier_names[-1]
+        is_last = tier is self._policy.hierarchy.exit_tiers[-1]
         self._is_settled = is_last or bool(is_confident(entropy, self._thresholds[tier.name]))
 
 
