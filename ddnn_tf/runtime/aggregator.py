@@ -265,7 +265,8 @@ class Aggregator:
                 wait = min(self._wait, (end - time.perf_counter()) / 2)
                 progress.hear([await self._decide_locally(step, ticket, task.sample, wait, start)])
             else:
-                until = min(time.perf_counter() + self._upper_wait, (time.perf_counter() + end) / 2)
+                now = time.perf_counter()
+                until = min(now + self._wait + self._upper_wait, (now + end) / 2)
                 progress.hear(*await self._ask_locals(step, ticket, task.sample, until))
         if progress.is_without_devices:
             raise RefusalError(

@@ -273,6 +273,8 @@ class Cluster:
                 arguments += ["--threshold", f"{tier}={value}"]
             if self._dashboard is not None:
                 arguments += ["--dashboard", self._dashboard]
+        elif hierarchy[name].role is Role.LOCAL:
+            arguments += ["--feature-wait", str(self._device_wait)]
         elif hierarchy[name].role is Role.DEVICE:
             arguments += ["--engine", self._engine]
             arguments += [] if self._dashboard is None else ["--show"]

@@ -155,6 +155,56 @@ def test_a_dead_edge_takes_its_devices_out_above_the_local_exit(network_of: Netw
             assert answer.devices["cloud"] == ("edge_1",)
 
 
+def test_a_dead_site_takes_its_vote_out_and_not_its_devices(tmp_path: Path) -> None:
+    made = unlike_network(TOPOLOGIES["sites"])
+    names = made.topology.hierarchy.device_names
+
+    async def run() -> None:
+        processes = Running(
+            served(made.bundle), sensors_of(made.views), tmp_path / "certs", wait=30, engine="keras"
+        )
+        async with processes, processes.client() as client:
+            processes.aggregator.set_threshold("local", 0)
+            assert (await client.classify(0, timeout=60)).devices == {"local": names, "cloud": names}
+            await processes.end("site_a")
+            answer = await client.classify(0, timeout=60)
+            assert answer.devices == {"local": names[2:], "cloud": names}
+            assert not answer.degraded
+            assert "device_0 -> site_a" not in answer.payload_bytes
+            await processes.end("site_b")
+            answer = await client.classify(0, timeout=60)
+            assert answer.devices == {"cloud": names}
+            await processes.end(names[3])
+            answer = await client.classify(0, timeout=60)
+            assert answer.devices == {"cloud": names[:3]}
+            await processes.end("cloud")
+            with pytest.raises(ClassificationError, match="No exit could answer: site_a: unavailable"):
+                await client.classify(0, timeout=60)
+
+    asyncio.run(run())
+
+
+def test_a_chain_of_edges_answers_as_far_as_it_reaches(tmp_path: Path) -> None:
+    made = unlike_network(TOPOLOGIES["chain"])
+
+    async def run() -> None:
+        processes = Running(
+            served(made.bundle), sensors_of(made.views), tmp_path / "certs", wait=30, engine="keras"
+        )
+        async with processes, processes.client() as client:
+            for tier in made.topology.hierarchy.early_tier_names:
+                processes.aggregator.set_threshold(tier, 0)
+            for ended, exit_ in (("cloud", "edge_level_3"), ("high", "edge_level_2"), ("middle", "edge")):
+                await processes.end(ended)
+                answer = await client.classify(0, timeout=60)
+                assert (answer.exit, answer.degraded) == (exit_, True)
+                assert answer.reason.startswith(f"{ended}: un")
+            assert processes.aggregator.is_answering["low"]
+            assert not processes.aggregator.is_answering["middle"]
+
+    asyncio.run(run())
+
+
 def test_a_dead_device_is_not_waited_for_and_comes_back(network_of: Networks, tmp_path: Path) -> None:
     made = network_of("c")
 
