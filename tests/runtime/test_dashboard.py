@@ -14,8 +14,17 @@ from typing import Any
 
 import pytest
 from random_networks import RandomNetwork
+from running import served, unlike_network
+from unlike import UNLIKE
 
+from ddnn_tf.runtime.aggregator import Aggregator
+from ddnn_tf.runtime.calls import Caller, RefusalError
 from ddnn_tf.runtime.cluster import Cluster, stream
+from ddnn_tf.runtime.dashboard import Dashboard, hierarchy_as_json
+from ddnn_tf.runtime.ddnn_v1_pb2 import Reports
+from ddnn_tf.runtime.policy import peers_of
+from ddnn_tf.runtime.telemetry import Metrics
+from ddnn_tf.topology import Topology
 
 pytestmark = pytest.mark.slow
 SCREENSHOT = Path(__file__).parents[2] / "build" / "dashboard.png"
@@ -131,6 +140,38 @@ def refusals(url: str) -> None:
     assert ask("/api/device", b'{"name": "device_0", "verb": "explode"}') == 400
     assert ask("/api/threshold", b"x" * 5000) in (400, 413)
     assert ask("/../aggregator.py") == 404
+
+
+def test_the_page_is_told_of_any_tree() -> None:
+    made = unlike_network(Topology.from_yaml(UNLIKE), samples=4)
+    network = served(made.bundle)
+    fixed = hierarchy_as_json(network.hierarchy)
+    names = [[node["name"] for node in row] for row in fixed["rows"]]
+    assert names == [
+        ["cloud"], ["hall"], ["edge_a", "edge_b"], ["site_a", "site_b", "aggregator"],
+        ["camera_0", "camera_1", "microphone", "co2"],
+    ]  # fmt: skip
+    image = {"height": 8, "width": 6, "channels": 3}
+    assert [node["image"] for node in fixed["rows"][-1]] == [image, image, None, None]
+    known = {name for row in names for name in row}
+    assert {end for link in fixed["links"] for end in (link["from"], link["to"])} == known
+    assert fixed["svg"].startswith("<svg")
+
+    async def run() -> None:
+        peers = peers_of(network.hierarchy, "aggregator")
+        uppers = {name: Caller("aggregator", name, "127.0.0.1:1", None) for name in peers}
+        aggregator = Aggregator(network, uppers, Metrics(), engine="keras")
+        state = Dashboard(aggregator).state()
+        assert set(state["nodes"]) == known
+        assert {name for name, node in state["nodes"].items() if not node["on"]} == set(names[-1])
+        assert list(state["exits"]) == ["local", "edge", "cloud"]
+        session = aggregator.attach("co2")
+        with pytest.raises(RefusalError, match="no image of co2"):
+            session.receive(Reports(preview=b"\0\0"))
+        aggregator.attach("camera_1").receive(Reports(preview=bytes(144)))
+        assert Dashboard(aggregator).state()["nodes"]["camera_1"]["pixels"]
+
+    asyncio.run(run())
 
 
 def test_clicking_through(network_of: Callable[..., RandomNetwork], browser: Any, tmp_path: Path) -> None:
