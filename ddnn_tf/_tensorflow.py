@@ -40,8 +40,8 @@ def prepare() -> None:
         if _uses_keras_3(tensorflow):
             raise ImportError(
                 "TensorFlow runs with Keras 3 already, but Larq needs Keras 2: import `ddnn_tf` before "
-                "`tf.keras` is used and before `larq` is imported (in a notebook, restart the kernel first), or "
-                "set the environment variable TF_USE_LEGACY_KERAS=1."
+                "`tf.keras` is used and before `larq` is imported (in a notebook, restart the kernel first), "
+                "or set the environment variable TF_USE_LEGACY_KERAS=1."
             )
         _select_keras_2(tensorflow)
         return
