@@ -35,7 +35,11 @@ def shared() -> Path:
 def _own_directories(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keeps the tests out of the user's cache, and lets data sets be found; subprocesses inherit it."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # One cache for all workers: scenes are rendered once.
+        session = session.parent
+    patch.setenv("XDG_CACHE_HOME", str(session / "cache"))
     patch.setenv("DDNN_DATA", str(SHARED / "data"))
 
 
