@@ -26,6 +26,7 @@ import grpc
 
 __all__ = [
     "CLIENT",
+    "GATEWAY",
     "Certificates",
     "create_certificates",
     "has_name",
@@ -39,8 +40,11 @@ __all__ = [
 CLIENT = "client"
 """Name of whoever asks for classifications."""
 
+GATEWAY = "frame-gateway"
+"""Name of the gateway of microcontrollers; with a dash, which no node's name has."""
+
 _AUTHORITY = "ca.pem"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _DAYS = 365
 
 

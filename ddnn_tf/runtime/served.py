@@ -10,6 +10,7 @@ A process reads only the artefacts of its own sections from the bundle, and need
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ __all__ = ["ENGINES", "Arrays", "ServedNetwork"]
 
 ENGINES = ("tflite", "c", "keras")
 """What a section can run on; a target of a plug-in (`ddnn_tf.register_target`) can be named as well."""
+
+_TARGETS = "ddnn_tf.export.targets"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -92,6 +95,9 @@ class ServedNetwork:
             return _in_keras(self._keras_sections[section])
         from ddnn_tf.export.targets import TARGETS
 
+        if engine in ENGINES:
+            # Its own module alone; the registry would import those of all targets.
+            importlib.import_module(f"{_TARGETS}.{engine}")
         if engine not in TARGETS:
             raise ValueError(f"Expected the engine to be one of {', '.join(ENGINES)}, but got {engine!r}.")
         return TARGETS[engine].runner(self._bundle.artefact(section, engine))
