@@ -28,7 +28,7 @@ def _known_scheme(name: str) -> str:
     return name
 
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,47}$")]
 _Scheme = Annotated[str, AfterValidator(_known_scheme)]
 _Weight = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 _Sizes = tuple[PositiveInt, ...]

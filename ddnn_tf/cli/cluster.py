@@ -168,7 +168,7 @@ def certs(
         ddnn certs runs/scenes --out certs
     """
     options.check_runtime_installed()
-    from ddnn_tf.runtime.security import CLIENT, create_certificates, write_keys
+    from ddnn_tf.runtime.security import CLIENT, GATEWAY, create_certificates, write_keys
 
     hierarchy = options.read_topology(run).hierarchy
     acting = {name: [name] for name in (*hierarchy.process_names, CLIENT)}
@@ -180,7 +180,7 @@ def certs(
                     f"Expected --gateway to name devices out of {', '.join(hierarchy.device_names)}, but got "
                     f"{name!r}."
                 )
-        acting["gateway"] = behind
+        acting[GATEWAY] = behind
     files = create_certificates(out, acting, days=days)
     if behind is not None:
         files.append(write_keys(out / "gateway.keys", behind))

@@ -310,13 +310,14 @@ def gateway(
     from ddnn_tf.runtime.gateway import read_keys
     from ddnn_tf.runtime.policy import peers_of
     from ddnn_tf.runtime.process import serve_gateway
+    from ddnn_tf.runtime.security import GATEWAY
 
-    config = _config("gateway", listen, certs, plaintext, wait, log)
+    config = _config(GATEWAY, listen, certs, plaintext, wait, log)
     network = ServedNetwork.read(bundle)
     devices = read_keys(keys, network)
     peers = dict.fromkeys(peer for device in devices for peer in peers_of(network.hierarchy, device))
     addresses = _addresses(upper, tuple(peer for peer in peers if peer != AGGREGATOR))
-    announce = _announcing("gateway", as_json)
+    announce = _announcing(GATEWAY, as_json)
     telemetry = _telemetry(metrics, announce)
     asyncio.run(
         serve_gateway(network, devices, {AGGREGATOR: aggregator, **addresses}, config, telemetry, announce)
