@@ -44,7 +44,7 @@ GATEWAY = "frame-gateway"
 """Name of the gateway of microcontrollers; with a dash, which no node's name has."""
 
 _AUTHORITY = "ca.pem"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,62}}|{GATEWAY}")
 _DAYS = 365
 
 
