@@ -3,20 +3,27 @@
 >>> data = load_dataset("scenes")
 >>> data.shapes["device_0"], data.class_names
 ((32, 32, 3), ('car', 'bus', 'person'))
+
+Every module here registers its data sets; it is imported when one of its names is first asked for, so that a
+new data set touches no list, and a device imports none that it does not read.
 """
 
-import importlib
-import pkgutil
+from __future__ import annotations
 
-from ddnn_tf.datasets.eth80 import load_eth80
-from ddnn_tf.datasets.fitting import fitting_topology
-from ddnn_tf.datasets.mfeat import load_mfeat
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ddnn_tf.datasets.multiview import ABSENT, PARTS, MultiViewDataset
-from ddnn_tf.datasets.mvmc import load_mvmc
-from ddnn_tf.datasets.occupancy import load_occupancy
-from ddnn_tf.datasets.partitioned import load_partitioned
-from ddnn_tf.datasets.scenes import load_scenes
 from ddnn_tf.datasets.source import DATASETS, DataSource, load_dataset, register_dataset
+
+if TYPE_CHECKING:
+    from ddnn_tf.datasets.eth80 import load_eth80
+    from ddnn_tf.datasets.fitting import fitting_topology
+    from ddnn_tf.datasets.mfeat import load_mfeat
+    from ddnn_tf.datasets.mvmc import load_mvmc
+    from ddnn_tf.datasets.occupancy import load_occupancy
+    from ddnn_tf.datasets.partitioned import load_partitioned
+    from ddnn_tf.datasets.scenes import load_scenes
 
 __all__ = [
     "ABSENT",
@@ -35,6 +42,18 @@ __all__ = [
     "register_dataset",
 ]
 
-# Every module here registers its data sets when it is imported, so that a new one touches no list.
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+_HOME = {
+    "fitting_topology": "fitting",
+    "load_eth80": "eth80",
+    "load_mfeat": "mfeat",
+    "load_mvmc": "mvmc",
+    "load_occupancy": "occupancy",
+    "load_partitioned": "partitioned",
+    "load_scenes": "scenes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute {name!r}")

@@ -85,7 +85,7 @@ class DatasetKind:
     options: tuple[str, ...]
 
 
-DATASETS: Registry[DatasetKind] = Registry("data set")
+DATASETS: Registry[DatasetKind] = Registry("data set", package="ddnn_tf.datasets")
 """Every data set by the name that `load_dataset` and the command line take."""
 
 

@@ -17,7 +17,6 @@ import os
 import warnings
 from pathlib import Path
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -108,6 +107,8 @@ def render_scenes(samples: int, seed: int, workers: int | None = None) -> _Scene
         `images` (samples, 6, 32, 32, 3) uint8, `labels` (samples,) int64, `presence` (samples, 6)
         bool, `tracks` (samples,) int64.
     """
+    import joblib  # here, because most who import this module find the scenes in the cache
+
     moments = schedule(2 * samples + 50, seed)
     images, presence, kept = [], [], []
     with joblib.Parallel(n_jobs=workers or os.cpu_count() or 1, batch_size=8) as parallel:
