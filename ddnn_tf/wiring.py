@@ -123,11 +123,11 @@ class _Maker:
         """The group of every device, by name; fills `_groups`."""
         found: dict[str, Devices] = {}
         for number, group in enumerate(self._written.devices):
-            self._claim(group.name, f"devices.{number}.name")
+            self._claim(group.name, f"devices.{number}")
             self._groups[group.name] = group.names
             for name in group.names:
                 if name != group.name:
-                    self._claim(name, f"devices.{number}.name")
+                    self._claim(name, f"devices.{number}")
                 found[name] = group
         return found
 
@@ -143,13 +143,13 @@ class _Maker:
                 )
 
     def _claim(self, name: str, field: str) -> None:
-        """Notes that a name is taken."""
+        """Notes which field, e.g. `edges.0`, a name stands for."""
         if name in (*_RESERVED, "cloud"):
-            raise ValueError(f"'{field}' is '{name}', which is reserved: choose another name")
+            raise ValueError(f"'{field}.name' is '{name}', which is reserved: choose another name")
         if name in self._field_of:
             raise ValueError(
-                f"'{field}' is '{name}', which '{self._field_of[name]}' names too: every node needs a name "
-                "of its own"
+                f"'{field}.name' is '{name}', which '{self._field_of[name]}.name' names too: every node needs "
+                "a name of its own"
             )
         self._field_of[name] = field
 
@@ -162,7 +162,7 @@ class _Maker:
         found: list[tuple[Local, tuple[str, ...]]] = []
         served_by: dict[str, int] = {}
         for number, local in enumerate(self._written.local or ()):
-            self._claim(local.name, f"local.{number}.name")
+            self._claim(local.name, f"local.{number}")
             members = able if local.devices is None else self._expanded(local.devices)
             field = f"local.{number}.devices"
             for name in members:
@@ -191,7 +191,7 @@ class _Maker:
         """The edges, senders before receivers, otherwise as they are written."""
         edges = self._written.edges
         for number, edge in enumerate(edges):
-            self._claim(edge.name, f"edges.{number}.name")
+            self._claim(edge.name, f"edges.{number}")
         by_name = {edge.name: edge for edge in edges}
         done: dict[str, Edge] = {}
 
@@ -221,7 +221,7 @@ class _Maker:
         nodes = [*devices, *(edge.name for edge in self._written.edges)]
         receiver: dict[str, str] = {}
         for edge in edges:
-            field = f"{self._field_of[edge.name].removesuffix('.name')}.senders"
+            field = f"{self._field_of[edge.name]}.senders"
             for name in self._expanded(edge.senders):
                 if name not in nodes:
                     raise ValueError(
@@ -281,7 +281,7 @@ class _Maker:
         receiver: str | None,
         exit_: Exit | None,
     ) -> Node:
-        field = "cloud" if role is Role.CLOUD else self._field_of[name].removesuffix(".name")
+        field = "cloud" if role is Role.CLOUD else self._field_of[name]
         inputs = tuple(self._output(sender) for sender in senders)
         shapes = {spec.shape for spec in inputs}
         if len(shapes) > 1 and upper.adapter is None:
@@ -294,7 +294,7 @@ class _Maker:
         if upper.adapter is not None:
             adapted = Spec(upper.adapter, kind)
             for sender, spec in zip(senders, inputs, strict=True):
-                self._adapters.append(self._adapter(upper, name, level, sender, spec, adapted))
+                self._adapters.append(self._adapter(field, upper, name, level, sender, spec, adapted))
             inputs = (adapted,) * len(senders)
         joined = inputs[0].shape
         if upper.filters and len(joined) == 1:
@@ -319,10 +319,10 @@ class _Maker:
         )
 
     def _adapter(
-        self, upper: Upper, receiver: str, level: int, sender: str, given: Spec, adapted: Spec
+        self, field: str, upper: Upper, receiver: str, level: int, sender: str, given: Spec, adapted: Spec
     ) -> Node:
         name = f"{receiver}_from_{sender}"
-        self._claim(name, "adapter")
+        self._claim(name, f"{field}.adapter")
         return Node(
             name=name,
             role=Role.ADAPTER,

@@ -60,12 +60,10 @@ class DataSource(Document):
         """
         kind = DATASETS[self.name]
         for option in _OPTIONS:
-            is_given = option in self.model_fields_set and getattr(self, option) is not None
-            default = type(self).model_fields[option].default
-            if is_given and option not in kind.options and getattr(self, option) != default:
+            value = getattr(self, option)
+            if option not in kind.options and value != type(self).model_fields[option].default:
                 raise ValueError(
-                    f"Expected no `{option}` for the data set '{self.name}', but got "
-                    f"{getattr(self, option)!r}: it takes {', '.join(kind.options) or 'no option'}."
+                    f"Expected no `{option}` for the data set '{self.name}', but got {value!r}: it takes {', '.join(kind.options) or 'no option'}."
                 )
         return kind.load(self)
 
