@@ -148,8 +148,8 @@ class _Maker:
             raise ValueError(f"'{field}.name' is '{name}', which is reserved: choose another name")
         if name in self._field_of:
             raise ValueError(
-                f"'{field}.name' is '{name}', which '{self._field_of[name]}.name' names too: every node needs "
-                "a name of its own"
+                f"'{field}.name' is '{name}', which '{self._field_of[name]}.name' names too: every node "
+                "needs a name of its own"
             )
         self._field_of[name] = field
 

@@ -63,7 +63,8 @@ class DataSource(Document):
             value = getattr(self, option)
             if option not in kind.options and value != type(self).model_fields[option].default:
                 raise ValueError(
-                    f"Expected no `{option}` for the data set '{self.name}', but got {value!r}: it takes {', '.join(kind.options) or 'no option'}."
+                    f"Expected no `{option}` for the data set '{self.name}', but got {value!r}: it takes "
+                    f"{', '.join(kind.options) or 'no option'}."
                 )
         return kind.load(self)
 
