@@ -32,6 +32,8 @@ _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,47}$"
 _Scheme = Annotated[str, AfterValidator(_known_scheme)]
 _Weight = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 _Sizes = tuple[PositiveInt, ...]
+# Each device has weights of its own; far more than this no single machine trains.
+_MOST_ALIKE = 10_000
 
 
 class Devices(Strict):
@@ -49,7 +51,7 @@ class Devices(Strict):
     """
 
     name: _Name = "device"
-    count: PositiveInt | None = None
+    count: Annotated[int, Field(ge=1, le=_MOST_ALIKE)] | None = None
     input: Annotated[_Sizes, Field(min_length=1, max_length=3)]
     filters: _Sizes = ()
     units: _Sizes = ()
@@ -129,6 +131,10 @@ class Edge(Upper):
     def _check(self) -> Edge:
         if not self.senders:
             raise ValueError("'senders' is empty, so nobody sends to this edge: name devices or other edges")
+        if not self.exit and (self.hidden or self.loss_weight != 1):
+            raise ValueError(
+                "'exit' is false, but 'hidden' or 'loss_weight' is given: they belong to an exit"
+            )
         if not self.filters and not self.units:
             raise ValueError("'filters' and 'units' are empty: an edge needs at least one block")
         return self

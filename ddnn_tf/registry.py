@@ -40,20 +40,25 @@ class Registry(Generic[_Part]):
         self._noun = noun
         self._package = package
         self._parts: dict[str, _Part] = {}
+        self._modules: dict[str, str] = {}
 
-    def register(self, name: str, part: _Part) -> None:
+    def register(self, name: str, part: _Part, module: str) -> None:
         """Adds a part; registering the same part again changes nothing.
+
+        Args:
+            name: Its name.
+            part: The part.
+            module: The module that it comes from, for error messages.
 
         Raises:
             ValueError: Another part has that name.
         """
-        known = self._parts.get(name, part)
-        if known != part:
+        if self._parts.setdefault(name, part) != part:
             raise ValueError(
-                f"Expected a new name for the {self._noun} of {_origin(part)}, but '{name}' is registered by "
-                f"{_origin(known)}: rename one of them."
+                f"Expected a new name for the {self._noun} of {module}, but '{name}' is registered by "
+                f"{self._modules[name]}: rename one of them."
             )
-        self._parts[name] = part
+        self._modules[name] = module
 
     def __getitem__(self, name: str) -> _Part:
         """The part of that name.
@@ -124,21 +129,13 @@ def load_plugins() -> None:
     """Imports the modules that installed packages name in the entry-point group `GROUP`, once.
 
     Raises:
-        ImportError: A module cannot be imported; the message names its package.
+        ImportError: A module fails, or registers a name that is taken; the message names its package.
     """
     for entry in metadata.entry_points(group=GROUP):
         try:
             entry.load()
-        except ImportError as error:
+        except Exception as error:  # whatever a stranger's module raises
             package = "?" if entry.dist is None else entry.dist.name
-            raise ImportError(f"The plug-in '{entry.value}' of package '{package}' fails: {error}.") from None
-
-
-def _origin(part: object) -> str:
-    """Where a part comes from, for error messages: the module of its functions, or its own."""
-    functions = [value for value in getattr(part, "__dict__", {}).values() if callable(value)]
-    for owner in (*functions, part, type(part)):
-        module = getattr(owner, "__module__", None)
-        if module is not None and not module.startswith(("ddnn_tf.registry", "builtins")):
-            return str(module)
-    return repr(part)
+            raise ImportError(
+                f"The plug-in '{entry.value}' of package '{package}' fails: {str(error).rstrip('.')}."
+            ) from None

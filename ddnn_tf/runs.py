@@ -145,6 +145,7 @@ def train_run(
             data,
             options=options,
             loss_weights=topology.loss_weights if name == _MODEL else None,
+            individual=name == _INDIVIDUAL,
             directory=place,
             callbacks=[
                 *([] if wrapped is None else wrapped.callbacks),
@@ -175,15 +176,16 @@ def load_run(directory: str | Path) -> Run:
     place = Path(directory)
     if not place.is_dir():
         raise FileNotFoundError(f"There is no run directory '{place}': make one with `ddnn train --out`.")
+    # First of all whether this version reads it: an old run is to be trained again, not to be repaired.
+    record = _read_record(place / _RUN) if (place / _RUN).is_file() else None
     missing = [name for name in (_RUN, _TOPOLOGY, _MODEL, _THRESHOLDS) if not (place / name).is_file()]
-    if missing:
+    if record is None or missing:
         remedy = (
             "the training was cut off: give the same `ddnn train` command again to finish it"
             if any(place.glob("*.checkpoint.npz"))
             else "it is no run directory, or a damaged one"
         )
         raise FileNotFoundError(f"'{place}' lacks {', '.join(missing)}: {remedy}.")
-    record = _read_record(place / _RUN)
     topology = Topology.load(place / _TOPOLOGY)
     has_individual = _has_individual(topology)
     if has_individual and not (place / _INDIVIDUAL).is_file():
@@ -258,8 +260,10 @@ def _read_thresholds(path: Path, topology: Topology) -> dict[str, float]:
 
 def _read_model(path: Path, expected: tf.keras.Model) -> tf.keras.Model:
     """The weights of a saved model in a network built anew, so that no code of the file is run."""
+    layers = {type(layer).__name__: type(layer) for layer in expected.layers}
     try:
-        saved = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+        # The layers of a scheme from outside the package need not be registered with Keras.
+        saved = tf.keras.models.load_model(path, custom_objects=layers, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises a different exception for each kind of damage
         raise ValueError(
             f"'{path}' is damaged: {' '.join(str(error).split())[:200] or type(error).__name__}."

@@ -57,7 +57,15 @@ class Scheme:
     def make_layer(self, **options: Any) -> Any:
         """A new Keras layer; `options` are those of any Keras layer, e.g. `name`."""
         module, _, name = self.layer.partition(":")
-        return getattr(importlib.import_module(module), name)(**options)
+        layer = getattr(importlib.import_module(module), name, None)
+        if layer is None:
+            raise ValueError(f"The scheme '{self.name}' names the layer '{self.layer}', but there is none.")
+        return layer(**options)
+
+    @property
+    def module(self) -> str:
+        """The module of its layer."""
+        return self.layer.partition(":")[0]
 
     def complete(
         self, senders: Sequence[str], given: Mapping[str, NDArray[Any]]
@@ -113,9 +121,11 @@ def register_scheme(scheme: Scheme) -> None:
     """Makes a scheme known by its name, in topologies and on the command line.
 
     Raises:
-        ValueError: Another scheme has that name.
+        ValueError: Another scheme has that name, or `layer` is not `module:Class`.
     """
-    SCHEMES.register(scheme.name, scheme)
+    if not all(scheme.layer.partition(":")):
+        raise ValueError(f"Expected `layer` to be 'module:Class', but got {scheme.layer!r}.")
+    SCHEMES.register(scheme.name, scheme, scheme.module)
 
 
 register_scheme(Scheme("MP", True, _copy, "ddnn_tf.aggregation:MaxAggregation"))

@@ -92,10 +92,23 @@ class Topology(Document):
         Devices(count=6, input=(32, 32, 3), filters=(4,)),
     )
     local: Annotated[tuple[Local, ...] | None, BeforeValidator(_listed)] = None
-    edges: tuple[Edge, ...] = ()
+    edges: Annotated[tuple[Edge, ...], BeforeValidator(_listed)] = ()
     cloud: Cloud = Cloud(filters=(64, 128))
     classes: Annotated[int, Field(ge=2)] = 3
     codings: dict[str, Coding] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_form(cls, fields: Any) -> Any:
+        devices = fields.get("devices") if isinstance(fields, Mapping) else None
+        is_old = isinstance(fields, Mapping) and "exits" in fields
+        if is_old or (isinstance(devices, Mapping) and "image_shape" in devices):
+            raise ValueError(
+                "it is in the form of version 0.1 ('exits', 'devices.image_shape'): write 'devices' with "
+                "'input' and a list of 'filters', 'local', and 'edges' with 'name' and 'senders'; train old "
+                "runs again"
+            )
+        return fields
 
     @model_validator(mode="after")
     def _check(self) -> Topology:
@@ -216,8 +229,15 @@ class Topology(Document):
                 f"{configuration!r}: they are the letters of the paper's Figure 2."
             )
         constructor: Callable[..., Topology] = getattr(cls, CONFIGURATIONS[configuration])
-        if configuration in ONE_DEVICE and isinstance(devices, int):
-            devices = 1
+        if configuration in ONE_DEVICE:
+            if isinstance(devices, int):
+                devices = 1
+            elif sum(len(group.names) for group in devices) != 1:
+                names = ", ".join(name for group in devices for name in group.names)
+                raise ValueError(
+                    f"Expected one device for configuration ({configuration}), but got {names}: choose "
+                    "another configuration, or one of the devices."
+                )
         return constructor(devices=devices, **options)
 
     @classmethod

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from ddnn_tf.callbacks import BatchStatistics, Checkpoint, ProgressBar
 from ddnn_tf.datasets import MultiViewDataset
-from ddnn_tf.network import individual_output
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
 
@@ -93,6 +92,7 @@ def train(
     *,
     options: TrainingOptions | None = None,
     loss_weights: Mapping[str, float] | None = None,
+    individual: bool = False,
     directory: str | Path | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     progress: bool = True,
@@ -108,6 +108,8 @@ def train(
         data: Its `train` part is learnt from, its `validation` part chooses the epoch.
         options: How to train.
         loss_weights: Weight of each output's loss; equal if None.
+        individual: The model is one of `build_individual`: each output learns only from the samples that its
+            device sees.
         directory: Where to keep `<model name>.checkpoint.npz` (removed by nobody but you) and
             `<model name>.csv`, the log. A checkpoint there of the same training is continued.
         callbacks: More Keras callbacks, e.g. `tf.keras.callbacks.TensorBoard`.
@@ -135,13 +137,16 @@ def train(
     keeper.restore(model)
     if keeper.epochs_done < options.epochs:
         views = data.part("train")
+        weights = {
+            part: _weights(data, part, len(model.outputs), individual) for part in ("train", "validation")
+        }
         with ProgressBar(model.name, options.epochs, show=progress) as bar:
             model.fit(
-                _training_batches(model, data, options, keeper.epochs_done),
+                _training_batches(model, data, weights["train"], options, keeper.epochs_done),
                 initial_epoch=keeper.epochs_done,
                 epochs=options.epochs,
                 steps_per_epoch=math.ceil(len(data.split["train"]) / options.batch_size),
-                validation_data=_validation_batches(model, data),
+                validation_data=_validation_batches(model, data, weights["validation"]),
                 verbose=0,
                 callbacks=[
                     BatchStatistics(views),
@@ -173,23 +178,23 @@ def _check_fit(model: tf.keras.Model, data: MultiViewDataset) -> None:
         )
 
 
-def _weights(model: tf.keras.Model, data: MultiViewDataset, part: str) -> NDArray[np.float32]:
-    """`(samples, outputs)` weights of the loss: those of the class, and 0 where a device is blind."""
+def _weights(data: MultiViewDataset, part: str, outputs: int, individual: bool) -> NDArray[np.float32]:
+    """`(samples, outputs)` weights of the loss: the class's, and 0 where an output's device sees nothing."""
     of_class = data.class_weights()[data.targets(part)]
-    weights = np.repeat(of_class[:, None], len(model.output_names), axis=1)
-    individual = {individual_output(device): at for at, device in enumerate(data.device_names)}
-    for column, name in enumerate(model.output_names):
-        if name in individual:
-            weights[:, column] *= data.present(part)[:, individual[name]]
-    return weights
+    weights = np.repeat(of_class[:, None], outputs, axis=1)
+    return weights * data.present(part).astype(np.float32) if individual else weights
 
 
 def _training_batches(
-    model: tf.keras.Model, data: MultiViewDataset, options: TrainingOptions, first_epoch: int
+    model: tf.keras.Model,
+    data: MultiViewDataset,
+    weights: NDArray[np.float32],
+    options: TrainingOptions,
+    first_epoch: int,
 ) -> tf.data.Dataset:
     """Batches of all epochs to come, each epoch in an order of its own."""
     views = {name: tf.constant(view) for name, view in data.part("train").items()}
-    labels, weights = tf.constant(data.targets("train")), tf.constant(_weights(model, data, "train"))
+    labels, of_samples = tf.constant(data.targets("train")), tf.constant(weights)
     count = len(data.split["train"])
 
     def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -199,14 +204,16 @@ def _training_batches(
 
     def batch(rows: tf.Tensor) -> tuple[dict[str, tf.Tensor], ...]:
         chosen = {name: tf.gather(view, rows) for name, view in views.items()}
-        return _named(model, chosen, tf.gather(labels, rows), tf.gather(weights, rows))
+        return _named(model, chosen, tf.gather(labels, rows), tf.gather(of_samples, rows))
 
     epochs = tf.data.Dataset.range(first_epoch, options.epochs)
     return epochs.flat_map(epoch_order).map(batch).prefetch(2)
 
 
-def _validation_batches(model: tf.keras.Model, data: MultiViewDataset) -> tf.data.Dataset:
-    everything = data.part("validation"), data.targets("validation"), _weights(model, data, "validation")
+def _validation_batches(
+    model: tf.keras.Model, data: MultiViewDataset, weights: NDArray[np.float32]
+) -> tf.data.Dataset:
+    everything = data.part("validation"), data.targets("validation"), weights
     parts = tf.data.Dataset.from_tensor_slices(everything)
     return parts.batch(_VALIDATION_BATCH).map(lambda *batch: _named(model, *batch)).cache()
 

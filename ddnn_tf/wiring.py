@@ -6,6 +6,7 @@ Source: Teerapittayanon et al. 2017, Sections III-A and III-B, Figures 2 and 4.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -17,7 +18,11 @@ from ddnn_tf.specs import Coding, Kind, Shape, Spec
 __all__ = ["Written", "make_hierarchy", "map_shape"]
 
 # Names of processes and inputs that no node may have.
-_RESERVED = (AGGREGATOR, "client", "present")
+_RESERVED = (AGGREGATOR, "ca", "client", "present")
+
+
+# What the Keras layers of a node are called after its name (`network`, `blocks`).
+_LAYER = re.compile(r"_((convp|units|fc)_\d+_[a-z]+|exit_[a-z]+|aggregation|presence|logits|shape)$")
 
 
 class Written(Protocol):
@@ -110,6 +115,7 @@ class _Maker:
         below = tuple(name for name, above in receiver.items() if above == "cloud")
         exit_ = Exit("cloud", "cloud", self._written.cloud.loss_weight)
         self._nodes["cloud"] = self._upper(self._written.cloud, "cloud", Role.CLOUD, top, below, None, exit_)
+        self._check_layers()
         # Devices first, then by level; nodes of a level in the order in which they are written.
         nodes = sorted(self._nodes.values(), key=lambda node: node.level)
         named = {1: "local", **names, top: "cloud"}
@@ -130,6 +136,15 @@ class _Maker:
                     self._claim(name, f"devices.{number}")
                 found[name] = group
         return found
+
+    def _check_layers(self) -> None:
+        """Refuses names that Keras would find twice: of a node, and of a layer of another one."""
+        for name, field in self._field_of.items():
+            if _LAYER.sub("", name) != name and _LAYER.sub("", name) in self._nodes:
+                raise ValueError(
+                    f"'{field}.name' is '{name}', which is a layer of '{_LAYER.sub('', name)}': choose "
+                    "another name"
+                )
 
     def _check_codings(self, devices: Mapping[str, Devices]) -> None:
         for name, coding in self._written.codings.items():

@@ -18,6 +18,8 @@ from ddnn_tf.topology import ONE_DEVICE, Cloud, Devices, Topology
 if TYPE_CHECKING:
     from random_networks import RandomNetwork
 
+# Plug-ins of `test_outside`: collecting their doctests would register them in this process.
+collect_ignore = ["outside"]
 # Before any test imports gRPC: its native code reports each broken connection.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 SHARED = Path(__file__).parents[2] / "shared"

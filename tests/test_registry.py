@@ -10,8 +10,8 @@ from ddnn_tf.registry import Registry, choose
 
 def test_parts_are_found_by_name_in_the_order_of_registration() -> None:
     parts: Registry[int] = Registry("part")
-    parts.register("one", 1)
-    parts.register("two", 2)
+    parts.register("one", 1, "here")
+    parts.register("two", 2, "here")
     assert list(parts) == ["one", "two"]
     assert parts["two"] == 2
     assert "one" in parts
@@ -20,16 +20,16 @@ def test_parts_are_found_by_name_in_the_order_of_registration() -> None:
 
 def test_two_parts_of_one_name_are_refused_but_one_may_be_registered_twice() -> None:
     parts: Registry[object] = Registry("part")
-    parts.register("one", 1)
-    parts.register("one", 1)
-    with pytest.raises(ValueError, match=r"a new name for the part of .*, but 'one' is registered by"):
-        parts.register("one", 2)
+    parts.register("one", 1, "here")
+    parts.register("one", 1, "here")
+    with pytest.raises(ValueError, match="a new name for the part of there, but 'one' is registered by here"):
+        parts.register("one", 2, "there")
     assert parts["one"] == 1
 
 
 def test_an_unknown_name_is_an_error_with_those_there_are() -> None:
     parts: Registry[int] = Registry("part")
-    parts.register("one", 1)
+    parts.register("one", 1, "here")
     with pytest.raises(ValueError, match="the part to be one of one, but got 'two'"):
         parts["two"]
 
@@ -42,7 +42,7 @@ def test_the_modules_of_a_package_register_its_parts_when_they_are_asked_for(
     init = "from ddnn_tf.registry import Registry\nENGINES = Registry('engine', package=__name__)\n"
     (package / "__init__.py").write_text(init)
     for name in ("steam", "diesel"):
-        (package / f"{name}.py").write_text(f"from engines import ENGINES\nENGINES.register('{name}', 1)\n")
+        (package / f"{name}.py").write_text(f"from engines import ENGINES\nENGINES.register('{name}', 1, __name__)\n")
     monkeypatch.syspath_prepend(tmp_path)
     from engines import ENGINES
 

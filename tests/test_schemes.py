@@ -53,8 +53,17 @@ def test_an_unknown_scheme_is_an_error_that_names_those_there_are() -> None:
 
 def test_two_schemes_of_one_name_are_refused() -> None:
     register_scheme(SCHEMES["CC"])
-    with pytest.raises(ValueError, match="'CC' is registered by ddnn_tf"):
+    with pytest.raises(
+        ValueError, match=r"scheme of elsewhere, but 'CC' is registered by ddnn_tf\.aggregation"
+    ):
         register_scheme(Scheme("CC", True, zero, "elsewhere:Layer"))
+
+
+def test_a_layer_that_there_is_not_is_named() -> None:
+    with pytest.raises(ValueError, match="'module:Class', but got 'SumAggregation'"):
+        register_scheme(Scheme("SUM", False, zero, "SumAggregation"))
+    with pytest.raises(ValueError, match=r"'ddnn_tf\.aggregation:Sum', but there is none"):
+        Scheme("SUM", False, zero, "ddnn_tf.aggregation:Sum").make_layer()
 
 
 def test_which_schemes_keep_bits() -> None:

@@ -193,6 +193,15 @@ def test_a_tree_of_unlike_devices_survives_yaml() -> None:
             {"edges": [{"name": "e", "senders": ["device"], "filters": [8], "tier": "local"}]},
             "'tier' is 'local' on two levels",
         ),
+        ({"devices": {**CAMERA, "name": "ca"}}, "'devices.0.name' is 'ca', which is reserved"),
+        ({"devices": {**CAMERA, "name": "local_logits"}}, "'local_logits', which is a layer of 'local'"),
+        ({"devices": {**CAMERAS, "count": 10**8}}, "'devices.0.count' is 100000000"),
+        (
+            {"edges": {"name": "e", "senders": ["device"], "units": [8], "exit": False, "hidden": [7]}},
+            "edges.0",
+        ),
+        ({"exits": {"local": {}}}, "the form of version 0.1"),
+        ({"devices": {"count": 6, "image_shape": [32, 32, 3]}}, "the form of version 0.1"),
         ({"codings": {"nobody": {"scale": [1], "offset": [0]}}}, "'codings.nobody' names no device"),
         ({"codings": {"device_0": {"scale": [1], "offset": [0]}}}, "'codings.device_0' has 1 channels"),
         ({"codings": {"device_0": {"scale": [0], "offset": [0]}}}, "codings.device_0: 'scale' holds 0"),
@@ -232,6 +241,9 @@ def test_unknown_configuration_and_too_many_edges() -> None:
         Topology.devices_edges_cloud(edges=0)
     with pytest.raises(TypeError, match="`cloud`: known are blocks"):
         Topology.figure_2("c", cloud=Cloud())
+    cameras = [Devices(name=name, input=(8, 8, 1), filters=(2,)) for name in ("left", "right")]
+    with pytest.raises(ValueError, match=r"one device for configuration \(b\), but got left, right"):
+        Topology.figure_2("b", cameras)
     with pytest.raises(ValueError, match="no `filters` in configuration"):
         Topology.cloud_only(filters=4)
 

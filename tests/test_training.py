@@ -175,8 +175,8 @@ def test_absent_views_never_reach_a_devices_loss(
     absent = ~tiny_data.presence[:, 1]
     lied = replace(tiny_data, labels=np.where(absent, 1 - tiny_data.labels, tiny_data.labels))
     honest, fooled = fresh(tiny_topology, True), fresh(tiny_topology, True)
-    train(honest, tiny_data, options=replace(OPTIONS, epochs=1))
-    train(fooled, lied, options=replace(OPTIONS, epochs=1))
+    train(honest, tiny_data, options=replace(OPTIONS, epochs=1), individual=True)
+    train(fooled, lied, options=replace(OPTIONS, epochs=1), individual=True)
     for layer in honest.layers:
         if layer.name.startswith("device_1"):
             other = fooled.get_layer(layer.name)

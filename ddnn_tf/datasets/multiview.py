@@ -147,6 +147,11 @@ class MultiViewDataset:
                     f"The network's 'input' of device '{node.name}' is {node.sensor.shape}, but the data set "
                     f"'{self.name}' has {shape}: make them equal in its topology."
                 )
+            if node.coding is not None and node.coding != self.codings.get(node.name):
+                raise ValueError(
+                    f"The network's 'codings.{node.name}' is not that of the data set '{self.name}': leave "
+                    "it out of the topology, training fills it in."
+                )
         if topology.classes != len(self.class_names):
             raise ValueError(
                 f"The network's 'classes' is {topology.classes}, but the data set '{self.name}' has "

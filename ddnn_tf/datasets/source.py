@@ -109,7 +109,7 @@ def register_dataset(
     for option in options:
         if option not in _OPTIONS:
             raise ValueError(f"Expected `options` out of {', '.join(_OPTIONS)}, but got {option!r}.")
-    DATASETS.register(name, DatasetKind(load, about, tuple(options)))
+    DATASETS.register(name, DatasetKind(load, about, tuple(options)), load.__module__)
 
 
 def load_dataset(name: str, **options: Any) -> MultiViewDataset:

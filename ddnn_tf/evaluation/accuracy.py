@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ddnn_tf.communication import bytes_at_exit, bytes_per_link, bytes_per_sample, raw_bytes
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.exits import most_confident, search_thresholds, staged_inference
+from ddnn_tf.hierarchy import Hierarchy
 from ddnn_tf.network import PRESENCE
 from ddnn_tf.topology import Topology
 
@@ -28,8 +29,6 @@ __all__ = [
     "named_outputs",
     "tier_probabilities",
 ]
-
-_PAPER_TIERS = ("local", "edge", "cloud")
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,15 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the fields, with individual accuracies as a list in the order of `devices`, and the
-        accuracy of each tier under a name of its own; None for one of the paper's tiers that there is not.
+        accuracies of the paper's tiers under the names that they have always had; None: no such tier.
         """
-        tiers = dict.fromkeys((*_PAPER_TIERS, *self.exit_accuracy))
         return {
             **asdict(self),
             "devices": list(self.individual_accuracy),
             "individual_accuracy": list(self.individual_accuracy.values()),
-            **{f"{tier}_accuracy": self.exit_accuracy.get(tier) for tier in tiers},
+            "local_accuracy": self.exit_accuracy.get("local"),
+            "edge_accuracy": self.exit_accuracy.get("edge"),
+            "cloud_accuracy": self.exit_accuracy.get("cloud"),
         }
 
 
@@ -120,7 +120,7 @@ def by_tier(
     tiers = {}
     for tier in hierarchy.exit_tiers:
         names = [exit_.name for exit_ in tier.exits]
-        if len(names) == 1 and not hierarchy[names[0]].receiver:
+        if len(names) == 1 and _hears_all(hierarchy, names[0]):
             tiers[tier.name] = by_exit[names[0]].astype(np.float64)
             continue
         heard = None
@@ -130,6 +130,15 @@ def by_tier(
             heard = np.stack([mask[:, group].any(axis=1) for group in groups], axis=1)
         tiers[tier.name] = most_confident([by_exit[name] for name in names], heard)
     return tiers
+
+
+def _hears_all(hierarchy: Hierarchy, name: str) -> bool:
+    """Whether a node above which there is none for its samples hears every device.
+
+    Its answer stands even with no device at all, when it knows nothing but its bias: somebody must answer.
+    """
+    is_top = hierarchy[name].receiver is None
+    return is_top and len(hierarchy.devices_below(name)) == len(hierarchy.devices)
 
 
 def best_thresholds(

@@ -100,7 +100,15 @@ def _train_trial(trial: Trial, directory: Path) -> str:
         model = build(trial.topology)
         weights = trial.topology.loss_weights
     place = store.checkpoints(trial)
-    train(model, data, options=trial.options, loss_weights=weights, directory=place, progress=False)
+    train(
+        model,
+        data,
+        options=trial.options,
+        loss_weights=weights,
+        individual=trial.is_individual,
+        directory=place,
+        progress=False,
+    )
     seconds = time.perf_counter() - start
     answers = Answers(
         validation=_answers(model, trial, data, "validation"),

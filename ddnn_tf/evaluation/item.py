@@ -77,7 +77,7 @@ def register_item(item: Item) -> None:
     Raises:
         ValueError: Another one has that name.
     """
-    ITEMS.register(item.name, item)
+    ITEMS.register(item.name, item, item.tables.__module__)
 
 
 def items_in_order() -> dict[str, Item]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import ddnn_tf
-from ddnn_tf import aggregation, blocks, callbacks, hierarchy, network, training
+from ddnn_tf import aggregation, blocks, callbacks, hierarchy, network, parts, training, wiring
 from ddnn_tf.datasets import DataSource
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions
@@ -27,7 +27,7 @@ __all__ = ["Trial", "subsets"]
 
 _FORMAT = 2
 # The modules that decide what a training gives: other code makes other trials.
-_SOURCES = (aggregation, blocks, callbacks, hierarchy, network, training)
+_SOURCES = (aggregation, blocks, callbacks, hierarchy, network, parts, training, wiring)
 # Beyond this, the sets of failed devices are too many to look at all of them.
 _MOST_DEVICES = 8
 
@@ -62,7 +62,7 @@ class Trial:
     def key(self) -> str:
         """SHA-256 of all that decides the result, its first 24 hexadecimal digits."""
         receivers = self.topology.hierarchy.receivers
-        layers = {node.scheme.layer.partition(":")[0] for node in receivers if node.scheme is not None}
+        layers = {node.scheme.module for node in receivers if node.scheme is not None}
         content = {
             "format": _FORMAT,
             "version": ddnn_tf.__version__,

@@ -179,6 +179,8 @@ class Aggregator:
         self._next = secrets.randbits(62)
         self._in_flight = 0
         self._someone = asyncio.Event()  # set while a device is attached
+        self.exits: collections.Counter[str] = collections.Counter()
+        """Answers by tier."""
         self.answers: collections.Counter[str] = collections.Counter()
         self.bytes: collections.Counter[str] = collections.Counter()
         self.is_answering = dict.fromkeys(uppers, True)
@@ -457,7 +459,7 @@ class Aggregator:
             self.bytes[link.link] += link.payload
             if link.link in arriving:
                 self.metrics.payload.labels(link.link).inc(link.payload)
-        self.answers[answer.exit] += 1
+        self.exits[answer.exit] += 1
         self.answers["degraded"] += answer.degraded
         if task.HasField("label"):
             self.answers["labelled"] += 1

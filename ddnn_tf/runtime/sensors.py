@@ -68,7 +68,7 @@ def open_sensor(source: str, network: ServedNetwork, device: str) -> Sensor:
     if source == "push":
         return PushedSensor()
     node = network.hierarchy[device]
-    if is_image(node):
+    if is_image(node) and node.coding is None:
         return DirectorySensor(source, node.sensor.shape)
     return FileSensor(source, node.sensor.shape, node.coding)
 

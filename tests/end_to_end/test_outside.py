@@ -77,7 +77,9 @@ def test_two_plug_ins_of_one_name_are_one_clear_error(tmp_path: Path) -> None:
 
 def test_a_plug_in_that_fails_is_named(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    (tmp_path / "outside" / "attention.py").write_text("import not_installed\n")
-    done = site.run("data", "two_rooms")
-    assert done.returncode == 2
-    assert "plug-in 'outside.attention' of package 'outside' fails" in done.stderr
+    for content in ("import not_installed\n", "not_defined\n"):
+        (tmp_path / "outside" / "attention.py").write_text(content)
+        done = site.run("data", "two_rooms")
+        assert done.returncode == 2
+        assert "plug-in 'outside.attention' of package 'outside' fails" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1

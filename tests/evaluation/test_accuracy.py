@@ -9,6 +9,7 @@ import tensorflow as tf
 from ddnn_tf.communication import device_bytes
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.evaluation import choose_thresholds, evaluate, tier_probabilities
+from ddnn_tf.evaluation.accuracy import measure
 from ddnn_tf.exits import normalized_entropy
 from ddnn_tf.network import build, build_individual, with_presence
 from ddnn_tf.topology import Topology
@@ -101,3 +102,33 @@ def test_thresholds_of_other_tiers_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="`thresholds` for local, but got edge"):
         evaluate(trained, tiny_topology, tiny_data, {"edge": 0.5})
+
+
+def test_a_local_exit_whose_devices_failed_does_not_speak() -> None:
+    """It serves one of two devices: without it, it knows nothing, whatever its bias says."""
+    topology = Topology(
+        devices={"count": 2, "input": (8, 8, 1), "filters": (2,)},
+        local={"devices": ["device_1"], "aggregation": "CC"},
+        classes=2,
+    )
+    model = with_presence(build(topology), topology)
+    model.get_layer("local_aggregation").bias.assign([9.0, 0.0])
+    views = {f"device_{number}": np.zeros((3, 8, 8, 1), np.uint8) for number in range(2)}
+    tiers = tier_probabilities(model, topology, views, np.tile([True, False], (3, 1)))
+    assert np.array_equal(tiers["local"], np.full((3, 2), 0.5))
+
+
+def test_no_tier_overwrites_another_measure() -> None:
+    edge = {"name": "edge_0", "senders": ["device"], "filters": [4], "tier": "overall"}
+    topology = Topology(
+        devices={"count": 2, "input": (8, 8, 1), "filters": (2,)},
+        edges=[edge],
+        cloud={"filters": [4]},
+        classes=2,
+    )
+    right, wrong = np.tile([0.9, 0.1], (4, 1)), np.tile([0.1, 0.9], (4, 1))
+    found = measure(
+        topology, {"local": right, "overall": wrong, "cloud": right}, np.zeros(4), {"local": 1, "overall": 1}
+    )
+    assert found.exit_accuracy["overall"] == 0
+    assert found.to_dict()["overall_accuracy"] == found.overall_accuracy == 1

@@ -129,4 +129,4 @@ def register_target(target: Target) -> None:
     Raises:
         ValueError: Another target has that name.
     """
-    TARGETS.register(target.name, target)
+    TARGETS.register(target.name, target, type(target).__module__)

@@ -133,7 +133,7 @@ class Dashboard:
         topology, answers = aggregator.network.topology, aggregator.answers
         hierarchy = topology.hierarchy
         tiers = hierarchy.exit_tier_names
-        answered = sum(answers[tier] for tier in tiers)
+        answered = sum(aggregator.exits[tier] for tier in tiers)
         return {
             "nodes": {
                 **{
@@ -155,7 +155,7 @@ class Dashboard:
             "answered": answered,
             "errors": answers["errors"],
             "degraded": answers["degraded"],
-            "exits": {tier: answers[tier] for tier in tiers},
+            "exits": {tier: aggregator.exits[tier] for tier in tiers},
             "accuracy": answers["right"] / answers["labelled"] if answers["labelled"] else None,
             "links": dict(aggregator.bytes),
             "payload_bytes": sum(aggregator.bytes.values()),
