@@ -182,7 +182,9 @@ def _weights(data: MultiViewDataset, part: str, outputs: int, individual: bool) 
     """`(samples, outputs)` weights of the loss: the class's, and 0 where an output's device sees nothing."""
     of_class = data.class_weights()[data.targets(part)]
     weights = np.repeat(of_class[:, None], outputs, axis=1)
-    return weights * data.present(part).astype(np.float32) if individual else weights
+    if individual:
+        weights[~data.present(part)] = 0
+    return weights
 
 
 def _training_batches(

@@ -89,7 +89,7 @@ class Reader:
     """A reader who types everything into one terminal and one notebook for each document."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._names: dict[str, dict[str, Any]] = {}
         self._shells: list[subprocess.Popen[bytes]] = []
 
@@ -111,12 +111,12 @@ class Reader:
             exec(compile(block.code, str(block), "exec"), names)
 
     def _run_shell(self, block: Block) -> None:
-        log = self._directory / f"{Path(block.document).stem}-{block.line}.log"
+        log = self.directory / f"{Path(block.document).stem}-{block.line}.log"
         jobs = log.with_suffix(".jobs")
         with open(log, "wb") as stream:
             shell = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", f"{block.code}\njobs -p > {jobs}"],
-                cwd=self._directory,
+                cwd=self.directory,
                 env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -165,3 +165,8 @@ def test_links_lead_somewhere() -> None:
         text = (REPOSITORY / document).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert ((REPOSITORY / document).parent / target).exists(), f"{document}: {target}"
+
+
+def test_the_picture_is_the_one_that_the_command_draws(reader: Reader) -> None:
+    drawn = (reader.directory / "room.svg").read_text(encoding="utf-8")
+    assert drawn == (REPOSITORY / "docs" / "room.svg").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ddnn_tf.evaluation.drawing import bars, canvas, legend
 from ddnn_tf.evaluation.experiment import Experiment
 from ddnn_tf.evaluation.item import Item, register_item
-from ddnn_tf.evaluation.measures import OVERALL, accuracy_columns
+from ddnn_tf.evaluation.measures import OVERALL, accuracy_columns, column
 from ddnn_tf.evaluation.paper import paper
 from ddnn_tf.evaluation.result_table import Cell, Table, mean
 from ddnn_tf.evaluation.trial import Trial
@@ -60,7 +60,8 @@ def tables(experiment: Experiment) -> list[Table]:
         "Scheme: aggregation at the local exit, then in the cloud. Overall: T chosen on validation data "
         "for each scheme and seed; the paper's table has no such column.",
     )
-    best = max(range(len(rows)), key=lambda number: mean(rows[number]["overall %"]))
+    judged = column(OVERALL, balanced=experiment.balance)
+    best = max(range(len(rows)), key=lambda number: mean(rows[number][judged]))
     return [Table("table_1", _TITLE, rows, notes, frozenset({best}))]
 
 
