@@ -42,7 +42,9 @@ def test_the_modules_of_a_package_register_its_parts_when_they_are_asked_for(
     init = "from ddnn_tf.registry import Registry\nENGINES = Registry('engine', package=__name__)\n"
     (package / "__init__.py").write_text(init)
     for name in ("steam", "diesel"):
-        (package / f"{name}.py").write_text(f"from engines import ENGINES\nENGINES.register('{name}', 1, __name__)\n")
+        (package / f"{name}.py").write_text(
+            f"from engines import ENGINES\nENGINES.register('{name}', 1, __name__)\n"
+        )
     monkeypatch.syspath_prepend(tmp_path)
     from engines import ENGINES
 
