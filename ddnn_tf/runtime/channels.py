@@ -205,3 +205,11 @@ async def within(work: Coroutine[Any, Any, Result], timeout: float | None) -> Re
         return task.result()
     finally:
         task.cancel()
+        # gRPC may answer the cancellation with a failure, for which nobody asks any more.
+        task.add_done_callback(_forget)
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    """Takes what a task that was given up raises, so that asyncio does not report it on stderr."""
+    if not task.cancelled():
+        task.exception()

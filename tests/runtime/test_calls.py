@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from running import refused, served
 from ddnn_tf.runtime import aggregator as aggregator_module
 from ddnn_tf.runtime.aggregator import Aggregator
 from ddnn_tf.runtime.calls import Caller, RefusalError
-from ddnn_tf.runtime.channels import Channel, Outbox
+from ddnn_tf.runtime.channels import Channel, Outbox, within
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Delivery, Payload, Task
 from ddnn_tf.runtime.device import delivery
 from ddnn_tf.runtime.server import Server
@@ -218,3 +219,26 @@ def test_log_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
         logger.setLevel(before[1])
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line).items() >= {"process": "cloud", "event": "link up", "peer": "edge_0"}.items()
+
+
+def test_work_that_fails_when_it_is_given_up_is_not_complained_of() -> None:
+    """gRPC may answer a cancellation with the failure of the call."""
+    complaints: list[dict[str, Any]] = []
+
+    async def fail() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ConnectionError("refused") from None
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        waiting = asyncio.ensure_future(within(fail(), None))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    gc.collect()
+    assert complaints == []
