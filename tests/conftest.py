@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
@@ -18,6 +19,9 @@ from ddnn_tf.topology import ONE_DEVICE, Cloud, Devices, Topology
 if TYPE_CHECKING:
     from random_networks import RandomNetwork
 
+# A test never fails for the time that it takes.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 # Plug-ins of `test_outside`: collecting their doctests would register them in this process.
 collect_ignore = ["outside"]
 # Before any test imports gRPC: its native code reports each broken connection.
