@@ -30,7 +30,6 @@ __all__ = [
     "class_vector",
     "exit_logits",
     "feature_map",
-    "individual_output",
     "join",
     "with_presence",
 ]
@@ -91,7 +90,7 @@ def build_individual(topology: Topology) -> tf.keras.Model:
         topology: The hierarchy whose devices are meant; each needs at least one block.
 
     Returns:
-        A model with one input per device and one output per device (`individual_output`), class
+        A model with one input per device and one output per device, `individual_<name>`: class
         probabilities `(batch, classes)` float32.
 
     Raises:
@@ -109,13 +108,8 @@ def build_individual(topology: Topology) -> tf.keras.Model:
                 "has no individual model."
             )
         vector = class_vector(node, feature_map(node, inputs[node.name]), hierarchy.classes)
-        outputs.append(_probabilities(vector, individual_output(node.name)))
+        outputs.append(_probabilities(vector, f"individual_{node.name}"))
     return tf.keras.Model(list(inputs.values()), outputs, name="individual")
-
-
-def individual_output(device: str) -> str:
-    """Name of a device's output in `build_individual`."""
-    return f"individual_{device}"
 
 
 def with_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:

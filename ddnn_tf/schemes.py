@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.registry import Registry
 
-__all__ = ["SCHEMES", "Scheme", "StandIn", "complete", "register_scheme", "zero"]
+__all__ = ["SCHEMES", "Scheme", "StandIn", "register_scheme", "zero"]
 
 StandIn = Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float32]]
 """The inputs that are present, `(samples, ...)` each, to the input that stands in for an absent one."""
@@ -70,8 +70,24 @@ class Scheme:
     def complete(
         self, senders: Sequence[str], given: Mapping[str, NDArray[Any]]
     ) -> dict[str, NDArray[np.float32]]:
-        """The inputs of all senders, out of those that are present; see `complete`."""
-        return complete(self.stand_in, senders, given)
+        """The inputs of all senders, out of those that are present.
+
+        Args:
+            senders: The names of all.
+            given: `(samples, ...)` float32 of those that are present, by name.
+
+        Returns:
+            `(samples, ...)` float32 for every sender.
+
+        Raises:
+            ValueError: No sender is present.
+        """
+        if not given:
+            raise ValueError(f"Expected an input of at least one of {', '.join(senders)}, but got none.")
+        if len(given) == len(senders):
+            return {name: given[name] for name in senders}
+        substitute = self.stand_in(list(given.values()))
+        return {name: given.get(name, substitute) for name in senders}
 
 
 def zero(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -87,30 +103,6 @@ def _copy(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 def _average(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """The average of those present, which changes no average."""
     return np.asarray(np.mean(present, axis=0, dtype=np.float32))
-
-
-def complete(
-    stand_in: StandIn, senders: Sequence[str], given: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[np.float32]]:
-    """The inputs of all senders, out of those that are present.
-
-    Args:
-        stand_in: What stands in for an absent sender.
-        senders: The names of all.
-        given: `(samples, ...)` float32 of those that are present, by name.
-
-    Returns:
-        `(samples, ...)` float32 for every sender.
-
-    Raises:
-        ValueError: No sender is present.
-    """
-    if not given:
-        raise ValueError(f"Expected an input of at least one of {', '.join(senders)}, but got none.")
-    if len(given) == len(senders):
-        return {name: given[name] for name in senders}
-    substitute = stand_in(list(given.values()))
-    return {name: given.get(name, substitute) for name in senders}
 
 
 SCHEMES: Registry[Scheme] = Registry("aggregation scheme")
