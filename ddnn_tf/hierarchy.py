@@ -45,6 +45,7 @@ __all__ = [
     "Role",
     "Tier",
     "convp_shape",
+    "link_name",
 ]
 
 Precision = Literal["binary", "float"]
@@ -189,7 +190,7 @@ class Link:
     @property
     def name(self) -> str:
         """`sender -> receiver`."""
-        return f"{self.sender} -> {self.receiver}"
+        return link_name(self.sender, self.receiver)
 
 
 @dataclass(frozen=True)
@@ -417,6 +418,11 @@ class Hierarchy:
             branch, stem = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
             lines += self._tree(self[sender], others + branch, others + stem)
         return lines
+
+
+def link_name(sender: str, receiver: str) -> str:
+    """Name of a link in tables and reports: `sender -> receiver`."""
+    return f"{sender} -> {receiver}"
 
 
 def convp_shape(shape: Sequence[int], filters: int) -> Shape:

@@ -28,7 +28,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from ddnn_tf.hierarchy import Role
+from ddnn_tf.hierarchy import Role, link_name
 from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller, RefusalError
 from ddnn_tf.runtime.channels import Outbox
@@ -454,7 +454,7 @@ class Aggregator:
         self.metrics.latency.labels("all").observe(answer.seconds)
         for tier in answer.tiers:
             self.metrics.latency.labels(tier.tier).observe(tier.seconds)
-        arriving = {f"{name} -> {self._hosted.name}" for name in self.devices} if self._hosted else ()
+        arriving = {link_name(name, self._hosted.name) for name in self.devices} if self._hosted else ()
         for link in answer.links:
             self.bytes[link.link] += link.payload
             if link.link in arriving:

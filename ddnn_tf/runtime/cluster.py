@@ -28,7 +28,7 @@ from typing import Any
 
 import ddnn_tf
 from ddnn_tf.documents import cache_directory
-from ddnn_tf.hierarchy import AGGREGATOR, Role
+from ddnn_tf.hierarchy import AGGREGATOR, Role, link_name
 from ddnn_tf.plan import serve_arguments
 from ddnn_tf.runtime.client import Answer, AsyncClient, ClassificationError
 from ddnn_tf.runtime.faults import Fault, Proxy
@@ -253,7 +253,7 @@ class Cluster:
                 await asyncio.wait_for(self._processes[name].events["wire"].wait(), 5)
             for peer, (sent, received) in self._processes[name].wire.items():
                 receiver = self.network.hierarchy.coordinator if peer == AGGREGATOR else peer
-                found[f"{name} -> {receiver}"] = (sent, received)
+                found[link_name(name, receiver)] = (sent, received)
         return found
 
     @property

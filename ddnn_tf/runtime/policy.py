@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.exits import is_confident, most_confident, normalized_entropy, softmax
-from ddnn_tf.hierarchy import AGGREGATOR, Hierarchy, Node, Payload, Role, Tier
+from ddnn_tf.hierarchy import AGGREGATOR, Hierarchy, Node, Payload, Role, Tier, link_name
 from ddnn_tf.specs import Spec
 
 __all__ = ["Outcome", "Policy", "Progress", "Report", "Step", "is_unsure", "peers_of"]
@@ -220,7 +220,7 @@ class Progress:
         speaking: list[tuple[Report, NDArray[np.float64]]] = []
         for report in reports:
             node, specs = hierarchy[report.node], policy.specs[report.node]
-            self.payload |= {f"{sender} -> {node.name}": specs[sender].size for sender in report.senders}
+            self.payload |= {link_name(sender, node.name): specs[sender].size for sender in report.senders}
             if node.role is Role.LOCAL:
                 # Who has no class vector of this sample has no feature map of it either.
                 self._able -= set(node.senders) - set(report.senders)
@@ -230,7 +230,7 @@ class Progress:
             if report.logits is not None:
                 speaking.append((report, softmax(report.logits)))
                 if node.name in policy.reporting:
-                    link = f"{node.name} -> {hierarchy.coordinator}"
+                    link = link_name(node.name, hierarchy.coordinator)
                     self.payload[link] = hierarchy.class_vector.size
         if speaking:
             self._conclude(tier, speaking)

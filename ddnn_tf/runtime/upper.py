@@ -19,7 +19,7 @@ import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.hierarchy import Role
+from ddnn_tf.hierarchy import Role, link_name
 from ddnn_tf.runtime.batching import Batcher
 from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller, RefusalError
@@ -269,7 +269,7 @@ class Upper:
             ticket = self._ticket(payload.ticket)
             self._unasked[sender] += 1
             ticket.maps[sender] = content
-            self._metrics.payload.labels(f"{sender} -> {self.node.name}").inc(len(payload.content))
+            self._metrics.payload.labels(link_name(sender, self.node.name)).inc(len(payload.content))
             ticket.settle(sender)
 
     def opened(self, sender: str, session: _Delivering) -> None:
