@@ -32,7 +32,6 @@ app = typer.Typer(
     ),
 )
 for _command in (
-    data.data,
     data.topology,
     train.train,
     train.evaluate,
@@ -46,6 +45,7 @@ for _command in (
     cluster.certs,
 ):
     app.command()(_command)
+app.add_typer(data.app, name="data")
 app.add_typer(serve.app, name="serve")
 app.add_typer(place.app, name="place")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from typer.core import TyperGroup
 
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show
@@ -14,6 +15,22 @@ from ddnn_tf.datasets import PARTS, MultiViewDataset
 from ddnn_tf.documents import write_text
 
 
+class _ShowsByDefault(TyperGroup):
+    """`ddnn data NAME` means `ddnn data show NAME`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ShowsByDefault,
+    help="Show what is in a data set.\n\n`ddnn data NAME` is short for `ddnn data show NAME`.",
+)
+
+
+@app.command("show")
 def data(
     name: Annotated[
         str, typer.Argument(help=f"{options.DATA_NAMES}, or one of a plug-in.", metavar="NAME")

@@ -213,6 +213,10 @@ def test_data_summary(mnist: Path) -> None:
     assert summary["views"]["device_0"]["absent"] == 0
     table = ddnn("data", "mnist", "--path", mnist)
     assert "device_5" in table.stdout
+    named = ddnn("data", "show", "mnist", "--path", mnist)
+    assert named.stdout == table.stdout
+    option_first = ddnn("data", "--path", mnist, "mnist")
+    assert option_first.stdout == table.stdout
 
 
 def test_a_warning_is_one_line_too(tmp_path: Path) -> None:
@@ -273,7 +277,7 @@ def test_help_is_there_at_once() -> None:
     assert not {"tensorflow", "tf_keras", "grpc", "scipy", "highspy", "matplotlib", "larq"} & set(imported)
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["train"], ["evaluate"]])
+@pytest.mark.parametrize("command", [[], ["data"], ["data", "show"], ["train"], ["evaluate"]])
 def test_help(command: list[str]) -> None:
     result = ddnn(*command, "--help")
     assert result.returncode == 0
