@@ -1,14 +1,14 @@
 """Every command and every example in README and documents runs as it stands, in order, in one directory.
 
-Blocks marked `sh` and `python` run; those of one document share their Python names. The comment
+Blocks marked `sh` and `python` run; those of one document share a Python process. The comment
 `<!-- not run: reason -->` in front of a block leaves it out. Small files of the same format stand in for data
 that a reader downloads.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import io
 import os
 import re
 import shutil
@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from small_data import write_mfeat, write_occupancy
@@ -44,6 +43,19 @@ _BLOCK = re.compile(
 # Processes that a block leaves in the background say so once they can be asked.
 _READY = re.compile(r"^\S+ is ready\.$", re.MULTILINE)
 _BACKGROUND_DEADLINE_S = 120
+# Runs the files that stdin names, one after the other, and answers each with an empty line or a traceback.
+_NOTEBOOK = """
+import contextlib, sys, traceback
+names = {"__name__": "__main__"}
+for line in sys.stdin:
+    error = ""
+    try:
+        with contextlib.redirect_stdout(sys.stderr), open(line.rstrip()) as block:
+            exec(compile(block.read(), block.name, "exec"), names)
+    except Exception:
+        error = traceback.format_exc()
+    print(repr(error), flush=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._names: dict[str, dict[str, Any]] = {}
+        self._notebooks: dict[str, subprocess.Popen[str]] = {}
         self._shells: list[subprocess.Popen[bytes]] = []
 
     def run(self, block: Block) -> None:
@@ -101,14 +113,33 @@ class Reader:
 
     def close(self) -> None:
         """Ends what runs in the background."""
+        for notebook in self._notebooks.values():
+            notebook.kill()
+            notebook.communicate()
         for shell in self._shells:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGTERM)
 
     def _run_python(self, block: Block) -> None:
-        names = self._names.setdefault(block.document, {"__name__": "__main__"})
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(block.code, str(block), "exec"), names)
+        if block.document not in self._notebooks:
+            self._notebooks[block.document] = subprocess.Popen(
+                [sys.executable, "-c", _NOTEBOOK],
+                cwd=self.directory,
+                env={**os.environ, "PYTHONPATH": str(self.directory)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        notebook = self._notebooks[block.document]
+        code = self.directory / f"{Path(block.document).stem}-{block.line}.py"
+        code.write_text(block.code, encoding="utf-8")
+        assert notebook.stdin is not None
+        assert notebook.stdout is not None
+        print(code, file=notebook.stdin, flush=True)
+        answer = notebook.stdout.readline()
+        assert answer, "the process ended"
+        error = ast.literal_eval(answer)
+        assert not error, error
 
     def _run_shell(self, block: Block) -> None:
         log = self.directory / f"{Path(block.document).stem}-{block.line}.log"
@@ -140,13 +171,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     shutil.copytree(REPOSITORY / "tflite", directory / "tflite", ignore=shutil.ignore_patterns("build"))
     write_occupancy(directory / "occupancy.csv")
     write_mfeat(directory / "mfeat.npz")
-    patch = pytest.MonkeyPatch()
-    patch.chdir(directory)
-    patch.syspath_prepend(directory)
     reader = Reader(directory)
     yield reader
     reader.close()
-    patch.undo()
 
 
 def test_few_blocks_are_not_run() -> None:
