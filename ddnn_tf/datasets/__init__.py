@@ -13,8 +13,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ddnn_tf.datasets.multiview import ABSENT, PARTS, MultiViewDataset
-from ddnn_tf.datasets.source import DATASETS, DataSource, load_dataset, register_dataset
+from ddnn_tf.datasets.multiview import ABSENT, MultiViewDataset, coded_views
+from ddnn_tf.datasets.recording import Problem, Recording
+from ddnn_tf.datasets.source import (
+    DATASETS,
+    DataSource,
+    load_dataset,
+    register_dataset,
+    register_recording,
+)
+from ddnn_tf.datasets.splits import PARTS, hold_out, split_at_random, split_by_instance
 
 if TYPE_CHECKING:
     from ddnn_tf.datasets.eth80 import load_eth80
@@ -31,7 +39,11 @@ __all__ = [
     "PARTS",
     "DataSource",
     "MultiViewDataset",
+    "Problem",
+    "Recording",
+    "coded_views",
     "fitting_topology",
+    "hold_out",
     "load_dataset",
     "load_eth80",
     "load_mfeat",
@@ -40,6 +52,9 @@ __all__ = [
     "load_partitioned",
     "load_scenes",
     "register_dataset",
+    "register_recording",
+    "split_at_random",
+    "split_by_instance",
 ]
 
 _HOME = {

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views, split_by_instance
+from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views
 from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.datasets.splits import split_by_instance
 from ddnn_tf.documents import data_directory
 
 __all__ = ["load_eth80"]
@@ -109,7 +110,7 @@ def _check(file: Path, images: np.ndarray, names: np.ndarray, views: np.ndarray)
 
 
 def _from_source(source: DataSource) -> MultiViewDataset:
-    return load_eth80(source.path, devices=source.devices, seed=source.seed)
+    return load_eth80(source.path, devices=source.cameras, seed=source.seed)
 
 
 register_dataset(

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.multiview import MultiViewDataset, coded_views, split_at_random
+from ddnn_tf.datasets.multiview import MultiViewDataset, coded_views
 from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.datasets.splits import split_at_random
 from ddnn_tf.documents import data_directory
 
 __all__ = ["load_mfeat"]

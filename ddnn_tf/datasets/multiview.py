@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnn_tf.datasets.splits import PARTS
 from ddnn_tf.specs import Coding
 
 if TYPE_CHECKING:
@@ -17,20 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABSENT",
-    "PARTS",
     "MultiViewDataset",
     "camera_views",
-    "check_share",
     "coded_views",
-    "hold_out",
-    "split_at_random",
-    "split_by_instance",
 ]
 
 ABSENT = -1
 """Label of a view in which the object is not to be seen."""
-
-PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,8 @@ class MultiViewDataset:
         split_rule: How it was split, in words, for reports.
         instances: `(samples,)` int64, the physical object or track of each sample; None if unknown.
         codings: How physical readings became the codes of a view, by device; images have none.
+        files: Name of the file that each view comes from, by device, `(samples,)` str: for messages; empty
+            for a view that is absent, and for data sets that are not made of one file for each view.
         balance: Whether every class counts alike, because their shares are very unequal: training weights
             each class by the inverse of its share, and thresholds are chosen by balanced accuracy.
 
@@ -65,6 +61,7 @@ class MultiViewDataset:
     instances: NDArray[np.int64] | None = None
     codings: Mapping[str, Coding] = field(default_factory=dict)
     balance: bool = False
+    files: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         samples, devices = len(self.labels), len(self.views)
@@ -86,6 +83,7 @@ class MultiViewDataset:
             ("labels", self.labels, (samples,)),
             ("presence", self.presence, (samples, devices)),
             ("instances", self.instances, (samples,)),
+            *((f"files['{device}']", names, (samples,)) for device, names in self.files.items()),
         ):
             if array is not None and array.shape != shape:
                 raise ValueError(f"Expected `{key}` to have shape {shape}, but got {array.shape}.")
@@ -245,6 +243,7 @@ class MultiViewDataset:
             views={device: self.views[device] for device in chosen},
             presence=self.presence[:, columns],
             codings={device: coding for device, coding in self.codings.items() if device in chosen},
+            files={device: names for device, names in self.files.items() if device in chosen},
         )
 
 
@@ -258,108 +257,33 @@ def camera_views(images: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
 
 
 def coded_views(
-    physical: Mapping[str, NDArray[Any]], train: NDArray[np.int64]
+    physical: Mapping[str, NDArray[Any]],
+    train: NDArray[np.int64],
+    presence: NDArray[np.bool_] | None = None,
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Coding]]:
     """Views and codings of physical readings, whose range is that of the training samples.
 
     Args:
         physical: `(samples, ..., channels)` numbers by device.
         train: Indices of the training samples.
-    """
-    codings = {device: Coding.fit(values[train]) for device, values in physical.items()}
-    return {device: codings[device].encode(values) for device, values in physical.items()}, codings
-
-
-def split_at_random(
-    samples: int, *, test: int, validation_share: float, seed: int
-) -> dict[str, NDArray[np.int64]]:
-    """Splits samples at random; validation samples come off the training set.
-
-    Args:
-        samples: Number of samples.
-        test: Number of test samples.
-        validation_share: Fraction of what is left that becomes validation, between 0 and 1.
-        seed: Seed of the permutation.
+        presence: `(samples, devices)` bool, whether there are readings of a device; else its codes are 0.
+            None: always.
 
     Raises:
-        ValueError: A share outside 0..1 or more test samples than there are samples.
+        ValueError: A device without readings among the training samples.
     """
-    if not 0 < test < samples:
-        raise ValueError(f"Expected between 1 and {samples - 1} test samples, but got {test}.")
-    order = np.random.default_rng(seed).permutation(samples)
-    return hold_out(order[:-test], order[-test:], validation_share)
-
-
-def hold_out(
-    train: NDArray[np.int64], test: NDArray[np.int64], validation_share: float
-) -> dict[str, NDArray[np.int64]]:
-    """Takes the last samples of the training set, in its order, as validation."""
-    check_share(validation_share)
-    validation = max(1, round(len(train) * validation_share))
-    return {"train": train[:-validation], "validation": train[-validation:], "test": test}
-
-
-def split_by_instance(
-    instances: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    *,
-    test_share: float,
-    validation_share: float,
-    seed: int,
-) -> dict[str, NDArray[np.int64]]:
-    """Splits so that no physical object (or track) stands in two parts.
-
-    Whole instances of each class are drawn until the part holds its share of the class's samples;
-    one that would overshoot the share is passed over, so parts come out as large as asked for when
-    instances are small.
-
-    Args:
-        instances: `(samples,)` int, instance of each sample.
-        labels: `(samples,)` int, class of each sample; constant within an instance.
-        test_share: Fraction of the samples for the test set.
-        validation_share: Fraction of the samples outside the test set for validation.
-        seed: Seed of the draw.
-
-    Raises:
-        ValueError: A share outside 0..1, or a class with fewer than three instances.
-    """
-    check_share(validation_share)
-    check_share(test_share)
-    random = np.random.default_rng(seed)
-    part_of = np.zeros(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        ids, sizes = np.unique(instances[labels == label], return_counts=True)
-        if len(ids) < 3:
+    views: dict[str, NDArray[np.uint8]] = {}
+    codings: dict[str, Coding] = {}
+    for number, (device, values) in enumerate(physical.items()):
+        is_there = np.ones(len(values), bool) if presence is None else presence[:, number]
+        known = train[is_there[train]]
+        if not len(known):
             raise ValueError(
-                f"Class {label} has {len(ids)} instances: a split by instance needs at least 3 "
-                "(train, validation, test); split at random instead."
+                f"The device '{device}' has no readings among the training samples, so its range is unknown: "
+                "leave it out, or choose another split."
             )
-        order = random.permutation(len(ids))
-        total = sizes.sum()
-        wanted = (
-            (2, round(total * test_share)),
-            (1, round(total * (1 - test_share) * validation_share)),
-        )
-        for part, size in wanted:
-            drawn = _draw(order, sizes, size)
-            order = np.array([at for at in order if at not in drawn])
-            part_of[np.isin(instances, ids[sorted(drawn)]) & (labels == label)] = part
-    parts = {name: np.flatnonzero(part_of == number) for number, name in enumerate(PARTS)}
-    return {name: random.permutation(chosen) for name, chosen in parts.items()}
-
-
-def check_share(share: float) -> None:
-    """Refuses a share that is not strictly between 0 and 1."""
-    if not 0 < share < 1:
-        raise ValueError(f"Expected a share between 0 and 1, both excluded, but got {share}.")
-
-
-def _draw(order: NDArray[np.int64], sizes: NDArray[np.int64], wanted: int) -> set[int]:
-    """Instances in `order` while they fit in `wanted` samples; at least one, never all."""
-    drawn: set[int] = set()
-    room = wanted
-    for at in order[:-1]:
-        if sizes[at] <= room:
-            drawn.add(int(at))
-            room -= int(sizes[at])
-    return drawn or {int(min(order, key=lambda at: sizes[at]))}
+        codings[device] = Coding.fit(values[known])
+        codes = np.zeros(values.shape, np.uint8)
+        codes[is_there] = codings[device].encode(values[is_there])
+        views[device] = codes
+    return views, codings

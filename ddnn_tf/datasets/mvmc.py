@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.multiview import ABSENT, MultiViewDataset, camera_views, hold_out
+from ddnn_tf.datasets.multiview import ABSENT, MultiViewDataset, camera_views
 from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.datasets.splits import hold_out
 
 __all__ = ["AUTHORS_BLOB", "load_mvmc"]
 
@@ -136,7 +137,7 @@ def _read_order(file: Path, samples: int) -> np.ndarray:
 
 def _from_source(source: DataSource) -> MultiViewDataset:
     data = load_mvmc(source.path, split_file=source.split_file, seed=source.seed)
-    return data.with_devices(data.device_names[: source.devices])
+    return data.with_devices(data.device_names[: source.cameras])
 
 
 register_dataset(

@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.datasets.multiview import PARTS, MultiViewDataset, coded_views
+from ddnn_tf.datasets.multiview import MultiViewDataset, coded_views
 from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.datasets.splits import PARTS
 from ddnn_tf.documents import data_directory
 
 __all__ = ["WINDOW", "load_occupancy"]

@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.datasets.files import read_idx, read_npz
-from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views, hold_out
+from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views
 from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.datasets.splits import hold_out
 from ddnn_tf.documents import data_directory
 
 __all__ = ["SOURCES", "load_partitioned", "tiles"]
@@ -306,12 +307,12 @@ _GRIDS = {rows * columns: (rows, columns) for rows, columns in ((1, 1), (1, 2), 
 
 
 def _from_source(source: DataSource) -> MultiViewDataset:
-    if source.devices not in _GRIDS:
+    if source.cameras not in _GRIDS:
         raise ValueError(
             f"Expected `devices` to be one of {', '.join(map(str, _GRIDS))} for a partitioned image, but "
-            f"got {source.devices}; `load_partitioned` takes any grid."
+            f"got {source.cameras}; `load_partitioned` takes any grid."
         )
-    return load_partitioned(source.name, source.path, grid=_GRIDS[source.devices], seed=source.seed)
+    return load_partitioned(source.name, source.path, grid=_GRIDS[source.cameras], seed=source.seed)
 
 
 for _name, _about in (

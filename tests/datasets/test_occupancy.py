@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ddnn_tf.datasets import DataSource, MultiViewDataset, fitting_topology, load_occupancy
-from ddnn_tf.datasets.multiview import PARTS
+from ddnn_tf.datasets.splits import PARTS
 
 NODES = {"S1": 3, "S2": 3, "S3": 3, "S4": 3, "S5": 2, "S6": 1, "S7": 1}
 COLUMNS = [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.datasets.multiview import PARTS
+from ddnn_tf.datasets.splits import PARTS
 from ddnn_tf.evaluation.experiment import Experiment
 from ddnn_tf.evaluation.item import ITEMS, Item, items_in_order, register_item
 from ddnn_tf.evaluation.items import (

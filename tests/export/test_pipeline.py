@@ -14,7 +14,8 @@ import pytest
 import ddnn_tf
 from ddnn_tf.bundle import Artefact, open_bundle, read_bundle
 from ddnn_tf.datasets import DATASETS, DataSource, MultiViewDataset, register_dataset
-from ddnn_tf.datasets.multiview import coded_views, split_at_random
+from ddnn_tf.datasets.multiview import coded_views
+from ddnn_tf.datasets.splits import split_at_random
 from ddnn_tf.export.benchmark import benchmark_bundle
 from ddnn_tf.export.pipeline import export_run, verify_bundle
 from ddnn_tf.export.targets import EXACT, TARGETS

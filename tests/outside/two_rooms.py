@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import ddnn_tf
-from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.datasets.multiview import coded_views, split_at_random
+from ddnn_tf.datasets import DataSource, MultiViewDataset, coded_views, split_at_random
 
 
 def load_two_rooms(source: DataSource) -> MultiViewDataset:

@@ -21,15 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.datasets.multiview import (
-    MultiViewDataset,
-    camera_views,
-    split_at_random,
-    split_by_instance,
-)
+from ddnn_tf.datasets.multiview import MultiViewDataset, camera_views
 from ddnn_tf.datasets.scenes.catalogue import CLASSES
 from ddnn_tf.datasets.scenes.tracks import record, schedule
 from ddnn_tf.datasets.source import DataSource, register_dataset
+from ddnn_tf.datasets.splits import split_at_random, split_by_instance
 from ddnn_tf.documents import atomic_write, cache_directory
 
 __all__ = ["SPLITS", "load_scenes", "render_scenes"]
@@ -154,7 +150,7 @@ def _cached(samples: int, seed: int) -> _Scenes:
 
 def _from_source(source: DataSource) -> MultiViewDataset:
     data = load_scenes(split=source.split or "random", seed=source.seed)
-    return data.with_devices(data.device_names[: source.devices])
+    return data.with_devices(data.device_names[: source.cameras])
 
 
 register_dataset(
