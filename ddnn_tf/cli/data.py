@@ -31,16 +31,15 @@ app = typer.Typer(
 
 
 @app.command("show")
+@options.takes_data
 def data(
     name: Annotated[
         str, typer.Argument(help=f"{options.DATA_NAMES}, or one of a plug-in.", metavar="NAME")
     ] = "scenes",
-    path: options.DataPath = None,
-    devices: options.Devices = None,
-    split: options.Split = None,
-    split_file: options.SplitFile = None,
     seed: options.Seed = 0,
     as_json: options.Json = False,
+    *,
+    chosen: options.DataOptions,
 ) -> None:
     """Load a data set, check it, and show what is in it.
 
@@ -50,7 +49,7 @@ def data(
 
         ddnn data mvmc --path MVMC.npz --split-file mvmc_author_split.json
     """
-    loaded = options.data_source(name, path, devices, split, split_file, seed).load()
+    loaded = chosen.source(name, seed).load()
     summary = _summary(loaded)
     if as_json:
         print_json(summary)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from ddnn_tf.bundle import open_bundle
 from ddnn_tf.cli.printing import warn_of_plaintext
-from ddnn_tf.datasets import DATASETS, DataSource
+from ddnn_tf.datasets import DATASETS, DataSource, PictureSize
 from ddnn_tf.topology import Topology
 
 if TYPE_CHECKING:
@@ -21,41 +26,27 @@ __all__ = [
     "BundlePath",
     "Certs",
     "DataName",
-    "DataPath",
-    "Devices",
+    "DataOptions",
     "Json",
     "Plaintext",
     "RunPath",
     "Seed",
-    "Split",
-    "SplitFile",
     "certificates",
     "check_installed",
     "check_runtime_installed",
-    "data_source",
     "named_values",
     "names",
     "number",
     "read_topology",
+    "takes_data",
 ]
+
+_DATA: dict[str, Any] = {"rich_help_panel": "Data"}
 
 DATA_NAMES = ", ".join(DATASETS.registered)
 
 DataName = Annotated[
     str, typer.Option("--data", help=f"Data set: {DATA_NAMES}, or one of a plug-in.", metavar="NAME")
-]
-DataPath = Annotated[
-    Path | None, typer.Option("--path", help="Where the data set's files are, if it is read from files.")
-]
-Devices = Annotated[
-    int | None, typer.Option("--devices", help="Number of end devices.", min=1, show_default="6")
-]
-Split = Annotated[
-    str | None,
-    typer.Option("--split", help="For scenes: random, or track (test objects never seen in training)."),
-]
-SplitFile = Annotated[
-    Path | None, typer.Option("--split-file", help="For mvmc: JSON with the authors' order of samples.")
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of split and training.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -85,23 +76,148 @@ def check_runtime_installed() -> None:
     check_installed("runtime", "grpc", "grpc_health", "cryptography", "prometheus_client", "aiohttp")
 
 
-def data_source(
-    name: str,
-    path: Path | None,
-    devices: int | None,
-    split: str | None,
-    split_file: Path | None,
-    seed: int = 0,
-) -> DataSource:
-    """The data source that the options name; what is left out has its default."""
-    fields: dict[str, Any] = {
-        "path": None if path is None else str(path.resolve()),
-        "devices": devices,
-        "split": split,
-        "split_file": None if split_file is None else str(split_file.resolve()),
-    }
-    chosen = {option: value for option, value in fields.items() if value is not None}
-    return DataSource(name=name, seed=seed, **chosen)
+@dataclass(frozen=True)
+class DataOptions:
+    """The options of every command that loads data, besides the data set's name and the seed."""
+
+    path: Annotated[
+        Path | None,
+        typer.Option("--path", help="Where the data set's files are, if it is read from files.", **_DATA),
+    ] = None
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            help="Number of end devices.",
+            min=1,
+            show_default="those of --topology; else 6 cameras, or all of your own data",
+            **_DATA,
+        ),
+    ] = None
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="random, group, time (with gaps) or part (as the data say); for scenes: random or track.",
+            show_default="the strictest that your own data allow",
+            **_DATA,
+        ),
+    ] = None
+    split_file: Annotated[
+        Path | None,
+        typer.Option("--split-file", help="For mvmc: JSON with the authors' order of samples.", **_DATA),
+    ] = None
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            "--test-share",
+            help="Fraction of your own data for test.",
+            show_default="0.2",
+            **_DATA,
+        ),
+    ] = None
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--size",
+            help="For folder: bring pictures to WIDTHxHEIGHT, or those of one device (DEVICE=WIDTHxHEIGHT).",
+            metavar="[DEVICE=]WxH",
+            show_default="32x32",
+            **_DATA,
+        ),
+    ] = None
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            "--fit",
+            help="For folder: pad (keep the aspect ratio, fill with black) or stretch.",
+            show_default="pad",
+            **_DATA,
+        ),
+    ] = None
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            "--channels",
+            help="For folder: grey or colour.",
+            show_default="as the pictures are",
+            **_DATA,
+        ),
+    ] = None
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable",
+            help="For folder: take pictures that cannot be read for absent views.",
+            **_DATA,
+        ),
+    ] = False
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--class-weights",
+            help="balanced: every class counts alike in training, however rare; or none.",
+            show_default="balanced for occupancy, else none",
+            **_DATA,
+        ),
+    ] = None
+
+    def source(self, name: str, seed: int = 0) -> DataSource:
+        """The data source that the options name; what is left out has its default.
+
+        Raises:
+            ValueError: An option with a value out of its range.
+        """
+        chosen: dict[str, Any] = {
+            "path": None if self.path is None else str(self.path.resolve()),
+            "devices": self.devices,
+            "split": self.split,
+            "split_file": None if self.split_file is None else str(self.split_file.resolve()),
+            "test_share": self.test_share,
+            "sizes": tuple(_picture_size(text) for text in self.size or ()),
+            "fit": self.fit,
+            "channels": self.channels,
+            "skip_unreadable": self.skip_unreadable,
+            "class_weights": self.class_weights,
+        }
+        return DataSource(name=name, seed=seed, **chosen)
+
+
+def takes_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of `DataOptions`, in place of its parameter `chosen`."""
+    signature = inspect.signature(command, eval_str=True)
+    hints = get_type_hints(DataOptions, include_extras=True)
+    names = [field.name for field in fields(DataOptions)]
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(field.name, by_name, default=field.default, annotation=hints[field.name])
+        for field in fields(DataOptions)
+    ]
+    own = [
+        parameter.replace(kind=by_name)
+        for parameter in signature.parameters.values()
+        if parameter.annotation is not DataOptions
+    ]
+
+    @functools.wraps(command)
+    def flat(**values: Any) -> None:
+        chosen = DataOptions(**{name: values.pop(name) for name in names})
+        command(**values, chosen=chosen)
+
+    flat.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+    return flat
+
+
+def _picture_size(text: str) -> PictureSize:
+    """`32x24`, or `door=32x24` for one device."""
+    device, _, size = text.rpartition("=")
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", size)
+    if match is None:
+        raise ValueError(
+            f"Expected --size WIDTHxHEIGHT in pixels, or DEVICE=WIDTHxHEIGHT, but got {text!r}: for instance "
+            "32x32."
+        )
+    return PictureSize(device=device or None, width=int(match[1]), height=int(match[2]))
 
 
 def read_topology(path: Path) -> Topology:

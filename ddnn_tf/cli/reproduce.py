@@ -13,13 +13,10 @@ from ddnn_tf.cli.printing import print_json
 _PRINTED_ROWS = 20
 
 
+@options.takes_data
 def reproduce(
     out: Annotated[Path, typer.Option("--out", help="The directory for networks and report.", metavar="DIR")],
     data: options.DataName = "scenes",
-    path: options.DataPath = None,
-    devices: options.Devices = None,
-    split: options.Split = None,
-    split_file: options.SplitFile = None,
     only: Annotated[
         str | None,
         typer.Option("--only", help="Tables and figures, by commas: table-1,figure-8.", show_default="all"),
@@ -36,6 +33,8 @@ def reproduce(
         bool, typer.Option("--quick", help="One seed, 10 epochs: a look at the report, not at the numbers.")
     ] = False,
     as_json: options.Json = False,
+    *,
+    chosen: options.DataOptions,
 ) -> None:
     """Reproduce every table and figure of the paper on a data set, beside the paper's numbers.
 
@@ -58,7 +57,7 @@ def reproduce(
     names = options.names(only)
     chosen_items(names)
     experiment = Experiment(
-        options.data_source(data, path, devices, split, split_file),
+        chosen.source(data),
         out,
         seeds=seeds or (1 if quick else 3),
         epochs=epochs or (10 if quick else 100),

@@ -10,6 +10,7 @@ import typer
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show
 from ddnn_tf.datasets import DATASETS, MultiViewDataset, fitting_topology
+from ddnn_tf.datasets.source import DatasetKind
 from ddnn_tf.schemes import SCHEMES
 from ddnn_tf.topology import ONE_DEVICE, Topology
 
@@ -19,21 +20,10 @@ if TYPE_CHECKING:
 _SCHEME_NAMES = ", ".join(SCHEMES.registered)
 
 
+@options.takes_data
 def train(
     out: Annotated[Path, typer.Option("--out", help="The run directory to make.", metavar="DIR")],
     data: options.DataName = "scenes",
-    path: options.DataPath = None,
-    devices: Annotated[
-        int | None,
-        typer.Option(
-            "--devices",
-            help="Number of end devices.",
-            min=1,
-            show_default="those of --topology; else 1 for b and d, 6 otherwise",
-        ),
-    ] = None,
-    split: options.Split = None,
-    split_file: options.SplitFile = None,
     configuration: Annotated[
         str | None,
         typer.Option("--configuration", help="a to f: the letter in the paper's Figure 2.", show_default="c"),
@@ -76,6 +66,8 @@ def train(
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the run directory.")
     ] = False,
     as_json: options.Json = False,
+    *,
+    chosen: options.DataOptions,
 ) -> None:
     """Train a DDNN, all exits jointly, and each device's individual model.
 
@@ -98,18 +90,19 @@ def train(
         "upper": upper,
         "cloud_precision": cloud_precision,
     }
-    chosen: dict[str, Any] = {option: value for option, value in figure_2.items() if value is not None}
-    written = _written(topology, chosen)
-    if devices is None and "devices" in DATASETS[data].options:
-        devices = _device_count(written, configuration)
-    source = options.data_source(data, path, devices, split, split_file, seed)
+    form: dict[str, Any] = {option: value for option, value in figure_2.items() if value is not None}
+    written = _written(topology, form)
+    source = chosen.source(data, seed)
+    if source.devices is None and "devices" in DATASETS[data].options:
+        count = _device_count(written, configuration, DATASETS[data])
+        source = source.model_copy(update={"devices": count})
     loaded = source.load()
     from ddnn_tf.runs import train_run
     from ddnn_tf.training import TrainingOptions
 
     evaluation = train_run(
         out,
-        written or fitting_topology(loaded, **chosen),
+        written or fitting_topology(loaded, **form),
         source,
         loaded,
         TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed),
@@ -145,9 +138,11 @@ def _written(file: Path | None, chosen: dict[str, Any]) -> Topology | None:
     return Topology.load(file)
 
 
-def _device_count(topology: Topology | None, configuration: str | None) -> int | None:
+def _device_count(topology: Topology | None, configuration: str | None, kind: DatasetKind) -> int | None:
+    """How many devices the network has; None: as many as the data set has by itself."""
     if topology is not None:
-        return len(topology.hierarchy.devices)
+        # The devices of a user's own data have names of their own: the topology need not take the first.
+        return None if kind.record is not None else len(topology.hierarchy.devices)
     return 1 if configuration in ONE_DEVICE else None
 
 

@@ -18,6 +18,7 @@ from ddnn_tf.datasets.recording import Problem, Recording
 from ddnn_tf.datasets.source import (
     DATASETS,
     DataSource,
+    PictureSize,
     load_dataset,
     register_dataset,
     register_recording,
@@ -39,6 +40,7 @@ __all__ = [
     "PARTS",
     "DataSource",
     "MultiViewDataset",
+    "PictureSize",
     "Problem",
     "Recording",
     "coded_views",
