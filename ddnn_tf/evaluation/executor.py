@@ -7,7 +7,9 @@ import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import as_completed
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -18,8 +20,12 @@ from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.evaluation.accuracy import named_outputs, tier_probabilities
 from ddnn_tf.evaluation.store import Answers, Probabilities, TrialStore
 from ddnn_tf.evaluation.trial import Trial
+from ddnn_tf.interrupts import deferred_interrupts
 from ddnn_tf.network import build, build_individual, with_presence
 from ddnn_tf.training import train
+
+if TYPE_CHECKING:
+    from joblib.externals.loky import ProcessPoolExecutor
 
 __all__ = ["train_trials"]
 
@@ -55,23 +61,36 @@ def train_trials(
     workers = min(workers or cores, len(trials))
     # The longest first, so that the cores finish together.
     queue = sorted(trials, key=lambda trial: trial.cost, reverse=True)
-    executor = ProcessPoolExecutor(
-        workers, timeout=_IDLE_S, initializer=_use_threads, initargs=(max(1, cores // workers),)
-    )
-    try:
-        with _TrialsBar(already_trained, queue, workers) as bar, warnings.catch_warnings():
-            # TensorFlow's memory grows with every network; loky then restarts a worker, with a warning.
-            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+    with ExitStack() as at_end:
+        # Interrupted half-way, loky would leave semaphores behind; its workers must not answer Ctrl-C.
+        with deferred_interrupts():
+            executor = ProcessPoolExecutor(
+                workers, timeout=_IDLE_S, initializer=_use_threads, initargs=(max(1, cores // workers),)
+            )
+            at_end.callback(_end, executor)
             running = [executor.submit(_train_trial, trial, directory) for trial in queue]
+        bar = at_end.enter_context(_TrialsBar(already_trained, queue, workers))
+        at_end.enter_context(warnings.catch_warnings())
+        # TensorFlow's memory grows with every network; loky then restarts a worker, with a warning.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        try:
             for done in as_completed(running):
                 bar.advance(done.result())
-    except BrokenProcessPool:
-        raise OSError(
-            "A training process was killed, perhaps for lack of memory: give the same command again to "
-            "resume the training."
-        ) from None
-    finally:
-        executor.shutdown(wait=True, kill_workers=True)
+        except BrokenProcessPool:
+            raise OSError(
+                "A training process was killed, perhaps for lack of memory: give the same command again to "
+                "resume the training."
+            ) from None
+
+
+def _end(executor: ProcessPoolExecutor) -> None:
+    """Ends the workers, which may be training, and waits until the executor has cleaned up."""
+    with deferred_interrupts():
+        # While trials wait, `shutdown(kill_workers=True)` fails in the executor's thread (KeyError) and leaks
+        # semaphores. Workers that die are its contract.
+        for process in list(executor._processes.values()):
+            process.terminate()
+        executor.shutdown(wait=True)
 
 
 def _use_threads(threads: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -31,7 +32,7 @@ def trials(directory: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole reproduction, killed after its first network and started again."""
+    """A whole reproduction, interrupted after its first network as by Ctrl-C, and started again."""
     directory = tmp_path_factory.mktemp("runs") / "paper"
     command = ["--data", "mnist", "--path", mnist, "--seeds", 1, "--epochs", 2, "--out", directory]
     killed = subprocess.Popen(
@@ -39,6 +40,8 @@ def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A terminal sends Ctrl-C to the whole process group.
+        start_new_session=True,
         # A job in the background of a shell ignores SIGINT, and hands that down to its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -46,12 +49,12 @@ def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         deadline = time.monotonic() + 300
         while len(trials(directory)) < 2 and killed.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-        killed.send_signal(signal.SIGINT)
+        os.killpg(killed.pid, signal.SIGINT)
         _, errors = killed.communicate(timeout=120)
     finally:
         killed.kill()
     assert killed.returncode == 130, errors.decode()
-    assert errors.decode().strip().splitlines()[-1] == "ddnn: interrupted"
+    assert errors.decode() == "ddnn: interrupted\n"
     before = trials(directory)
     assert before
     assert not (directory / "report.html").exists()
