@@ -17,12 +17,13 @@ __all__ = ["read_idx", "read_npz"]
 _IDX_DTYPES = {0x08: np.dtype(np.uint8)}
 
 
-def read_npz(path: Path, keys: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path, keys: Mapping[str, str], *, others: bool = False) -> dict[str, NDArray[Any]]:
     """Reads arrays from an NPZ file.
 
     Args:
         path: The file.
         keys: What each required key holds, in words, for the error messages.
+        others: Whether to read all other keys, too; then the arrays are in the file's order.
 
     Raises:
         FileNotFoundError: No such file.
@@ -40,7 +41,7 @@ def read_npz(path: Path, keys: Mapping[str, str]) -> dict[str, NDArray[Any]]:
                         f"'{path}' has no key '{key}' ({meaning}): it holds "
                         f"{', '.join(archive.files) or 'nothing'}."
                     )
-            return {key: _member(archive, key, path) for key in keys}
+            return {key: _member(archive, key, path) for key in (archive.files if others else keys)}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise ValueError(f"'{path}' is not a readable NPZ file: {error}.") from None
     except ValueError as error:

@@ -161,6 +161,7 @@ class Recording:
             taken = self._rule(rule, seed)
             parts = splits.split(len(self.labels), taken, test_share=share, validation_share=validation_share)
             words = self._words(rule, seed)
+        splits.check_classes(self.labels, parts, self.class_names, self.name)
         return self.in_parts(parts, words)
 
     def in_parts(self, parts: Mapping[str, NDArray[np.int64]], words: str) -> MultiViewDataset:
@@ -171,9 +172,8 @@ class Recording:
             words: The rule, for reports.
 
         Raises:
-            ValueError: A part without some class.
+            ValueError: As `MultiViewDataset`, or a device without readings among the training samples.
         """
-        splits.check_classes(self.labels, parts, self.class_names, self.name)
         physical = {device: view for device, view in self.views.items() if view.dtype != np.uint8}
         columns = [number for number, device in enumerate(self.views) if device in physical]
         coded, codings = coded_views(physical, parts["train"], self.presence[:, columns])
