@@ -5,8 +5,8 @@
     topology = ddnn_tf.Topology.devices_cloud(devices=6, filters=4, classes=3)
     model = ddnn_tf.build(topology)
 
-Importing the package selects Keras 2, which Larq needs; TensorFlow itself is imported when the
-first name that needs it is used.
+Importing the package selects Keras 2, which Larq needs, and lets Keras load models of the package's and
+Larq's layers; TensorFlow itself is imported when the first name that needs it is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from ddnn_tf._tensorflow import prepare
 
-prepare()
+prepare(layers=("larq", "ddnn_tf.blocks", "ddnn_tf.aggregation"))
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ _HOME = {
     "build": "network",
     "build_individual": "network",
     "with_presence": "network",
+    "load_model": "saving",
     "convp": "blocks",
     "fc": "blocks",
     "normalized_entropy": "exits",

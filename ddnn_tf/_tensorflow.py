@@ -1,10 +1,13 @@
-"""Prepares TensorFlow for Larq: Keras 2, and no start-up chatter on the terminal.
+"""Prepares TensorFlow for Larq: Keras 2, the layers of saved models, and no start-up chatter on the terminal.
 
 TensorFlow decides between Keras 2 and 3 when `tf.keras` is used for the first time, by the environment
 variable `TF_USE_LEGACY_KERAS` and by the order of `tensorflow.__path__`. Its native libraries write to file
 descriptor 2 while they load, before any logging level applies. So `prepare` puts a one-time hook in front of
 the import of TensorFlow, which takes seconds and which a program may never need. If TensorFlow is imported
 already, but its Keras not yet used, `prepare` still selects Keras 2.
+
+Keras loads a saved model only if the layers in it are registered, which importing their modules does. So the
+same hook imports these modules as soon as TensorFlow and its Keras are there.
 """
 
 from __future__ import annotations
@@ -29,8 +32,11 @@ _CHATTER = re.compile(
 )
 
 
-def prepare() -> None:
-    """Selects Keras 2 for TensorFlow, whether it is imported already or not.
+def prepare(layers: Sequence[str]) -> None:
+    """Selects Keras 2 for TensorFlow, whether it is imported already or not, and registers layers with it.
+
+    Args:
+        layers: Names of the modules that register layers with Keras when they are imported.
 
     Raises:
         ImportError: `tf.keras` has been used before with Keras 3, which Larq cannot use.
@@ -44,12 +50,19 @@ def prepare() -> None:
                 "or set the environment variable TF_USE_LEGACY_KERAS=1."
             )
         _select_keras_2(tensorflow)
+        _import_all(layers)
         return
     os.environ[_SWITCH] = "1"
     # 3 rather than 2: on a machine without a GPU "failed call to cuInit" comes as an error.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if not any(isinstance(finder, _QuietFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _QuietFinder())
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder(layers))
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    # One of them may be what imports TensorFlow just now: it is then found half imported, and goes on later.
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _uses_keras_3(tensorflow: ModuleType) -> bool:
@@ -78,24 +91,49 @@ def _select_keras_2(tensorflow: ModuleType) -> None:
         tensorflow.__path__ = [directory, *tensorflow.__path__]
 
 
-class _QuietFinder(importlib.abc.MetaPathFinder):
-    """Wraps the loader of `tensorflow`, once."""
+class _Finder(importlib.abc.MetaPathFinder):
+    """Wraps the loaders of TensorFlow and Keras 2, once each.
+
+    Args:
+        layers: The modules to import when both are there. Each of the two imports the other, so that is when
+            the one which came first is.
+    """
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        self._layers = layers
+        self._awaited = {"tensorflow", "tf_keras"}
+        self._under_way = 0
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != "tensorflow":
+        if fullname not in self._awaited:
             return None
-        sys.meta_path.remove(self)
+        self._awaited.remove(fullname)
+        if not self._awaited:
+            sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
-            spec.loader = _QuietLoader(spec.loader)
+            spec.loader = _Loader(spec.loader, self)
         return spec
 
+    @contextlib.contextmanager
+    def importing(self) -> Iterator[None]:
+        """Around the import of either: keeps it quiet, and imports the layers after the outer one."""
+        self._under_way += 1
+        try:
+            with _native_chatter_dropped():
+                yield
+        finally:
+            self._under_way -= 1
+        if not self._under_way:
+            _import_all(self._layers)
 
-class _QuietLoader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader, finder: _Finder) -> None:
         self._loader = loader
+        self._finder = finder
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -103,7 +141,7 @@ class _QuietLoader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        with _native_chatter_dropped():
+        with self._finder.importing():
             self._loader.exec_module(module)
 
 

@@ -54,13 +54,18 @@ class Scheme:
     stand_in: StandIn
     layer: str
 
-    def make_layer(self, **options: Any) -> Any:
-        """A new Keras layer; `options` are those of any Keras layer, e.g. `name`."""
+    @property
+    def layer_class(self) -> type[Any]:
+        """The class of its Keras layer."""
         module, _, name = self.layer.partition(":")
-        layer = getattr(importlib.import_module(module), name, None)
+        layer: type[Any] | None = getattr(importlib.import_module(module), name, None)
         if layer is None:
             raise ValueError(f"The scheme '{self.name}' names the layer '{self.layer}', but there is none.")
-        return layer(**options)
+        return layer
+
+    def make_layer(self, **options: Any) -> Any:
+        """A new Keras layer; `options` are those of any Keras layer, e.g. `name`."""
+        return self.layer_class(**options)
 
     @property
     def module(self) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import ddnn_tf
+from ddnn_tf.network import build, with_presence
+from ddnn_tf.topology import Topology
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -49,13 +52,35 @@ def test_errors_of_a_broken_tensorflow_still_reach_the_user() -> None:
     assert "ModuleNotFoundError" in result.stderr or "ImportError" in result.stderr
 
 
-TRAIN = (
-    "\nmodel = ddnn_tf.build(ddnn_tf.Topology.device_cloud())\n"
-    "model.compile('sgd', 'sparse_categorical_crossentropy')\n"
-    "model.fit(tf.zeros((2, 32, 32, 3)), {'local': tf.zeros(2), 'cloud': tf.zeros(2)}, verbose=0)\n"
-    "from tensorflow.keras import layers\n"
-    "print(tf.keras.Model.__module__, layers.Dense.__module__, tf.optimizers.Adam.__module__)"
-)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A network with every layer of the package, in the formats that name layers and hold no code."""
+    topology = Topology.devices_edge_cloud(
+        devices=2, filters=2, local="AP", upper="MP", image_shape=(8, 8, 1)
+    )
+    topology = topology.replace(cloud=topology.cloud.model_copy(update={"aggregation": "CC"}))
+    model = with_presence(build(topology), topology)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    places = [tmp_path_factory.mktemp("saved") / name for name in ("m.keras", "m.h5")]
+    for place in places:
+        model.save(place)
+    return places
+
+
+LOAD = """
+for place in {places}:
+    model = tf.keras.models.load_model(place)
+    assert type(model.get_layer("device_0_convp_0_conv")).__module__ == "larq.layers"
+    assert type(model.get_layer("device_0_convp_0_pool")).__module__ == "ddnn_tf.blocks"
+    assert type(model.get_layer("cloud_aggregation")).__module__ == "ddnn_tf.aggregation"
+"""
+TRAIN = """
+model = ddnn_tf.build(ddnn_tf.Topology.device_cloud())
+model.compile('sgd', 'sparse_categorical_crossentropy')
+model.fit(tf.zeros((2, 32, 32, 3)), {'local': tf.zeros(2), 'cloud': tf.zeros(2)}, verbose=0)
+from tensorflow.keras import layers
+print(tf.keras.Model.__module__, layers.Dense.__module__, tf.optimizers.Adam.__module__)
+"""
 
 
 @pytest.mark.slow
@@ -63,6 +88,7 @@ TRAIN = (
     "imports",
     [
         "import ddnn_tf, larq\nimport tensorflow as tf",
+        "import ddnn_tf, tf_keras\nimport tensorflow as tf",
         "import tensorflow as tf\nimport ddnn_tf",
         "from tensorflow import keras\nimport tensorflow as tf\nimport ddnn_tf",
         # A program's own Keras 3 is no obstacle as long as `tf.keras` is not.
@@ -70,8 +96,8 @@ TRAIN = (
         "import os\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport larq, ddnn_tf\nimport tensorflow as tf",
     ],
 )
-def test_a_network_is_trained_whatever_is_imported_first(imports: str) -> None:
-    result = run(imports + TRAIN)
+def test_a_network_is_loaded_and_trained_whatever_is_imported_first(imports: str, saved: list[Path]) -> None:
+    result = run(imports + LOAD.format(places=[str(place) for place in saved]) + TRAIN)
     assert result.returncode == 0, result.stderr
     assert all(module.startswith("tf_keras.") for module in result.stdout.split())
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from binary_models import BINARY, DEVICES, HIDDEN, binary_net, device, layers, pixels, shuffle_norms
 
 from ddnn_tf.bundle import Artefact
-from ddnn_tf.export.c import export_c, load, load_model
+from ddnn_tf.export.c import export_c, load
 from ddnn_tf.export.c.host import Library
 from ddnn_tf.export.c.source import Member, write
 from ddnn_tf.export.c.target import C
@@ -133,11 +133,6 @@ def test_what_cannot_be_loaded_is_one_error(tmp_path: Path) -> None:
     export_c(binary_net(), name="other").save(tmp_path)
     with pytest.raises(ValueError, match="holds net, other"):
         load(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no model"):
-        load_model(tmp_path / "none.keras")
-    (tmp_path / "bad.keras").write_bytes(b"no model")
-    with pytest.raises(ValueError, match="is not a Keras model"):
-        load_model(tmp_path / "bad.keras")
 
 
 @pytest.mark.parametrize(
