@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnn_tf.documents import claim_directory, read_json, write_text
+from ddnn_tf.interrupts import deferred_interrupts
 from ddnn_tf.placement.feasibility import InfeasibleError
 from ddnn_tf.placement.instance import Cnn
 from ddnn_tf.placement.random_instances import Scenario, check_scenario, random_instance
@@ -109,7 +110,8 @@ def _in_parallel(sweep: Sweep, root: Path, problems: Sequence[tuple[int, int]], 
     from joblib import Parallel, delayed
 
     run = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    solved: Iterable[None] = run(delayed(_solve_one)(sweep, root, *problem) for problem in problems)
+    with deferred_interrupts():  # here the workers start
+        solved: Iterable[None] = run(delayed(_solve_one)(sweep, root, *problem) for problem in problems)
     return solved
 
 

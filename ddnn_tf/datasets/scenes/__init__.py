@@ -27,6 +27,7 @@ from ddnn_tf.datasets.scenes.tracks import record, schedule
 from ddnn_tf.datasets.source import DataSource, register_dataset
 from ddnn_tf.datasets.splits import split_at_random, split_by_instance
 from ddnn_tf.documents import atomic_write, cache_directory
+from ddnn_tf.interrupts import deferred_interrupts
 
 __all__ = ["SPLITS", "load_scenes", "render_scenes"]
 
@@ -107,10 +108,13 @@ def render_scenes(samples: int, seed: int, workers: int | None = None) -> _Scene
 
     moments = schedule(2 * samples + 50, seed)
     images, presence, kept = [], [], []
-    with joblib.Parallel(n_jobs=workers or os.cpu_count() or 1, batch_size=8) as parallel:
+    with joblib.Parallel(
+        n_jobs=workers or os.cpu_count() or 1, batch_size=8, return_as="generator"
+    ) as parallel:
         for start in range(0, len(moments), _CHUNK):
             chunk = moments[start : start + _CHUNK]
-            recorded = parallel(joblib.delayed(record)(moment) for moment in chunk)
+            with deferred_interrupts():  # here the workers start
+                recorded = parallel(joblib.delayed(record)(moment) for moment in chunk)
             for moment, (image, present) in zip(chunk, recorded, strict=True):
                 if present.any():
                     images.append(image)
