@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets.files import read_npz
 from ddnn_tf.datasets.multiview import MultiViewDataset
-from ddnn_tf.datasets.recording import Recording
+from ddnn_tf.datasets.recording import Recording, device_names
 from ddnn_tf.datasets.source import DataSource, register_recording
 
 __all__ = ["load_arrays", "read_arrays"]
@@ -92,9 +92,10 @@ def read_arrays(path: str | Path) -> Recording:
     _check(file, "present", presence, (*samples, len(views)), "b", "bool, one column for each device")
     for number, (device, view) in enumerate(views.items()):
         _check_view(file, device, view, samples[0], presence[:, number])
+    names_of = device_names(views)
     return Recording(
         name="arrays",
-        views=views,
+        views={names_of[device]: view for device, view in views.items()},
         labels=labels.astype(np.int64),
         presence=presence,
         class_names=names,

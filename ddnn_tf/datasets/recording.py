@@ -15,7 +15,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from ddnn_tf.datasets import splits
 from ddnn_tf.datasets.multiview import MultiViewDataset, coded_views
 
-__all__ = ["SPLITS", "Problem", "Recording"]
+__all__ = ["SPLITS", "Problem", "Recording", "device_names"]
 
 SPLITS = ("part", "group", "time", "random")
 """Ways to split, the strictest that the data allow first."""
@@ -215,3 +216,30 @@ class Recording:
         if rule == "time":
             return "by time, the latest samples for test, with gaps between the parts"
         return f"at random within each class, seed {seed}"
+
+
+def device_names(given: Iterable[str]) -> dict[str, str]:
+    """Names of nodes for a user's names of devices: letters, digits and underscores, a letter first.
+
+    >>> device_names(["front door", "2"])
+    {'front door': 'front_door', '2': 'device_2'}
+
+    Args:
+        given: Names of folders, columns or arrays.
+
+    Raises:
+        ValueError: Two of them become the same.
+    """
+    names: dict[str, str] = {}
+    for original in given:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", original)
+        if not name[:1].isalpha():
+            name = f"device_{name}"
+        for other, taken in names.items():
+            if taken == name:
+                raise ValueError(
+                    f"The devices '{other}' and '{original}' would both be called '{name}' in a network, "
+                    "whose names have letters, digits and underscores only: rename one."
+                )
+        names[original] = name
+    return names
