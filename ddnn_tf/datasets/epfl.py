@@ -83,14 +83,14 @@ def load_epfl(
         labels=labels,
         presence=presence,
         class_names=tuple(map(str, arrays["classes"])),
+        time=arrays["frame"],
     )
-    frames = arrays["frame"]
     if split == "part":
         parts = {_PARTS[name]: np.flatnonzero(arrays["part"] == name) for name in _PARTS}
         return recording.in_parts(parts, "as the file says, its holdout for validation")
     shares = {"test_share": _TEST_SHARE, "validation_share": validation_share}
     if split == "time":
-        by_time = splits.by_time(frames, gap=_GAP, borders=_BORDERS)
+        by_time = splits.by_time(arrays["frame"], gap=_GAP, borders=_BORDERS)
         parts = splits.split(len(labels), by_time, **shares)
         return recording.in_parts(parts, "by time: frames up to 150, 156 to 180, after 185")
     parts = splits.split(len(labels), splits.at_random(labels, seed), **shares)

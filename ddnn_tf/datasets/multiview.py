@@ -41,6 +41,7 @@ class MultiViewDataset:
         split: Indices of the samples of `train`, `validation` and `test`, `(n,)` int64 each.
         split_rule: How it was split, in words, for reports.
         instances: `(samples,)` int64, the physical object or track of each sample; None if unknown.
+        times: `(samples,)` numbers or datetime64, when each sample was taken; None if unknown.
         codings: How physical readings became the codes of a view, by device; images have none.
         files: Name of the file that each view comes from, by device, `(samples,)` str: for messages; empty
             for a view that is absent, and for data sets that are not made of one file for each view.
@@ -59,6 +60,7 @@ class MultiViewDataset:
     split: Mapping[str, NDArray[np.int64]]
     split_rule: str
     instances: NDArray[np.int64] | None = None
+    times: NDArray[Any] | None = None
     codings: Mapping[str, Coding] = field(default_factory=dict)
     balance: bool = False
     files: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class MultiViewDataset:
             ("labels", self.labels, (samples,)),
             ("presence", self.presence, (samples, devices)),
             ("instances", self.instances, (samples,)),
+            ("times", self.times, (samples,)),
             *((f"files['{device}']", names, (samples,)) for device, names in self.files.items()),
         ):
             if array is not None and array.shape != shape:

@@ -190,6 +190,7 @@ class Recording:
             split=parts,
             split_rule=words,
             instances=instances,
+            times=self.time,
             codings=codings,
             files=self.files,
             balance=self.balance,
