@@ -119,10 +119,12 @@ def train(
         The history and the best epoch.
 
     Raises:
+        TypeError: A callback of Keras 3.
         ValueError: Data that do not fit the model, or a checkpoint of another training.
     """
     options = options or TrainingOptions()
     _check_fit(model, data)
+    _check_callbacks(callbacks)
     data = data.with_devices(model.input_names)
     tf.keras.utils.set_random_seed(options.seed)
     model.compile(
@@ -176,6 +178,17 @@ def _check_fit(model: tf.keras.Model, data: MultiViewDataset) -> None:
             f"The network's 'classes' is {classes}, but the data set '{data.name}' has "
             f"{len(data.class_names)}: make them equal in its topology."
         )
+
+
+def _check_callbacks(callbacks: Sequence[object]) -> None:
+    """Raises TypeError for what is no callback of Keras 2, e.g. one of the package `keras`, which is Keras 3."""
+    for callback in callbacks:
+        if not isinstance(callback, tf.keras.callbacks.Callback):
+            kind = type(callback)
+            raise TypeError(
+                f"Expected `callbacks` to be of Keras 2, but got {kind.__module__}.{kind.__qualname__}: make "
+                "them with `tf.keras.callbacks`; the package `keras` is Keras 3."
+            )
 
 
 def _weights(data: MultiViewDataset, part: str, outputs: int, individual: bool) -> NDArray[np.float32]:

@@ -267,3 +267,12 @@ def test_unlike_devices_learn_together() -> None:
     assert result.history["loss"][-1] < 0.7 * result.history["loss"][0]
     cloud = model.predict(data.inputs("test"), verbose=0)[-1]
     assert (cloud.argmax(1) == data.targets("test")).mean() > 0.7
+
+
+def test_a_callback_of_keras_3_is_refused_before_training(
+    tiny_topology: Topology, tiny_data: MultiViewDataset
+) -> None:
+    import keras  # here, because it takes its time and no other test needs it
+
+    with pytest.raises(TypeError, match=r"of Keras 2, but got keras\..*\.EarlyStopping: make them with `tf"):
+        train(fresh(tiny_topology), tiny_data, callbacks=[keras.callbacks.EarlyStopping()])
