@@ -181,7 +181,7 @@ def _check_fit(model: tf.keras.Model, data: MultiViewDataset) -> None:
 
 
 def _check_callbacks(callbacks: Sequence[object]) -> None:
-    """Raises TypeError for what is no callback of Keras 2, e.g. one of the package `keras`, which is Keras 3."""
+    """Raises TypeError for what is no callback of Keras 2, e.g. one of the package `keras` (Keras 3)."""
     for callback in callbacks:
         if not isinstance(callback, tf.keras.callbacks.Callback):
             kind = type(callback)
