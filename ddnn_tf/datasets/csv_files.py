@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -108,7 +109,7 @@ def times(cells: Sequence[str], file: str | Path, lines: Sequence[int]) -> NDArr
     parsed = []
     for cell, line in zip(cells, lines, strict=True):
         try:
-            moment = datetime.fromisoformat(cell.replace("/", "-").replace("Z", "+00:00"))
+            moment = datetime.fromisoformat(_iso(cell))
         except ValueError:
             raise ValueError(
                 f"'{file}', line {line}: the time '{cell}' is neither a number nor like 2017-12-22 10:49:41."
@@ -141,11 +142,18 @@ def numbers(
                 f"'{file}', line {lines[at]}: the column '{column}' holds '{cell}', which is no number."
             ) from None
         if not math.isfinite(last):
+            what = f"holds '{cell}'" if cell else "is empty, and no number stands above"
             raise ValueError(
-                f"'{file}', line {lines[at]}: the column '{column}' holds '{cell}', expected a finite number."
+                f"'{file}', line {lines[at]}: the column '{column}' {what}: expected a finite number."
             )
         values[at] = last
     return values
+
+
+def _iso(cell: str) -> str:
+    """A date as ISO 8601 writes it: `2018/1/5 9:03:07` is written `2018-01-05 09:03:07`."""
+    two_digits = re.sub(r"(?<![\d.])(\d)(?![\d.])", r"0\1", cell.replace("/", "-"))
+    return two_digits.replace("Z", "+00:00")
 
 
 def _is_number(cell: str) -> bool:

@@ -15,18 +15,16 @@ Source: Singh and Chaudhari, Room Occupancy Estimation, UCI Machine Learning Rep
 
 from __future__ import annotations
 
-import csv
-import itertools
-import math
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.datasets.multiview import MultiViewDataset, coded_views
+from ddnn_tf.datasets.multiview import MultiViewDataset
+from ddnn_tf.datasets.recording import Recording
 from ddnn_tf.datasets.source import DataSource, register_dataset
 from ddnn_tf.datasets.splits import PARTS
+from ddnn_tf.datasets.table import TableDescription, ends_of_windows, read_series
 from ddnn_tf.documents import data_directory
 
 __all__ = ["WINDOW", "load_occupancy"]
@@ -35,14 +33,18 @@ WINDOW = 16
 """Readings in a window: about eight minutes."""
 
 _FILE = "occupancy.csv"
-_NODES = {
-    **{f"S{number}": (f"S{number}_Temp", f"S{number}_Light", f"S{number}_Sound") for number in range(1, 5)},
-    "S5": ("S5_CO2", "S5_CO2_Slope"),
-    "S6": ("S6_PIR",),
-    "S7": ("S7_PIR",),
-}
-_LABEL = "Room_Occupancy_Count"
-_CLASSES = ("empty", "one", "two", "three")
+_DESCRIPTION = TableDescription(
+    file=_FILE,
+    time=("Date", "Time"),
+    devices={
+        **{f"S{node}": (f"S{node}_Temp", f"S{node}_Light", f"S{node}_Sound") for node in range(1, 5)},
+        "S5": ("S5_CO2", "S5_CO2_Slope"),
+        "S6": ("S6_PIR",),
+        "S7": ("S7_PIR",),
+    },
+    label="Room_Occupancy_Count",
+    classes={"0": "empty", "1": "one", "2": "two", "3": "three"},
+)
 # Readings come about every 30 s; the recording has pauses of hours.
 _LONGEST_STEP_S = 120.0
 _BLOCK, _EVERY = 60, 5  # readings of half an hour; one block in so many validates
@@ -72,86 +74,28 @@ def load_occupancy(
         )
     if window < 1 or stride < 1:
         raise ValueError(f"Expected `window` and `stride` to be at least 1, but got {window} and {stride}.")
-    times, readings, counts = _read(file)
-    days = times.astype("datetime64[D]")
-    part_of, rule = _split_by_day(file, days, counts, seed)
-    ends = _ends_of_windows(times, part_of, window)[::stride]
+    series = read_series(_DESCRIPTION.model_copy(update={"file": file.name}), file.parent)
+    days = series.times.astype("datetime64[D]")
+    part_of, rule = _split_by_day(file, days, series.labels, seed)
+    breaks = (series.steps > _LONGEST_STEP_S) | (days[1:] > days[:-1]) | (np.diff(part_of) != 0)
+    ends = ends_of_windows(breaks, window)[::stride]
     if not len(ends):
         raise ValueError(
             f"Expected `window` to fit into the readings of '{file}', but {window} readings are longer than "
             "any recording without a gap: choose a shorter window."
         )
     rows = ends[:, None] + np.arange(1 - window, 1)
-    labels = counts[ends]
-    split = {part: np.flatnonzero(part_of[ends] == number) for number, part in enumerate(PARTS)}
-    physical = {node: readings[node][rows] for node in _NODES}
-    views, codings = coded_views(physical, split["train"])
-    return MultiViewDataset(
+    recording = Recording(
         name="occupancy",
-        views=views,
-        labels=labels,
-        presence=np.ones((len(labels), len(views)), dtype=bool),
-        class_names=_CLASSES,
-        split=split,
-        split_rule=rule,
-        instances=(days[ends] - days[0]).astype(np.int64),
-        codings=codings,
+        views={node: readings[rows] for node, readings in series.readings.items()},
+        labels=series.labels[ends],
+        presence=np.ones((len(ends), len(series.readings)), dtype=bool),
+        class_names=series.class_names,
+        group=days[ends],
         balance=True,
     )
-
-
-def _read(file: Path) -> tuple[NDArray[np.datetime64], dict[str, NDArray[np.float64]], NDArray[np.int64]]:
-    """Times `(readings,)`, readings by node `(readings, channels)`, and persons `(readings,)`."""
-    with open(file, newline="", encoding="utf-8") as stream:
-        table = list(csv.reader(stream))
-    header = table[0] if table else []
-    columns = ["Date", "Time", *(name for names in _NODES.values() for name in names), _LABEL]
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise ValueError(f"'{file}' has no column '{missing[0]}': it is not the occupancy file.")
-    at = {name: header.index(name) for name in columns}
-    times: list[datetime] = []
-    values: list[list[float]] = []
-    counts: list[int] = []
-    for number, row in enumerate(table[1:], start=2):
-        try:
-            time = datetime.strptime(f"{row[at['Date']]} {row[at['Time']]}", "%Y-%m-%d %H:%M:%S")
-            cells = [row[at[name]].strip() for name in columns[2:-1]]
-            last = values[-1] if values else [math.nan] * len(cells)
-            reading = [float(cell) if cell else held for cell, held in zip(cells, last, strict=True)]
-            counts.append(int(row[at[_LABEL]]))
-        except (ValueError, IndexError) as error:
-            raise ValueError(f"'{file}', line {number}: {error}.") from None
-        if not np.isfinite(reading).all():
-            raise ValueError(f"'{file}', line {number}: a reading is missing or not a finite number.")
-        if times and time < times[-1]:
-            raise ValueError(f"'{file}', line {number}: the time {time} is before that of the line above.")
-        times.append(time)
-        values.append(reading)
-    if not times:
-        raise ValueError(f"'{file}' holds no readings.")
-    persons = np.array(counts, np.int64)
-    if persons.min() < 0 or persons.max() >= len(_CLASSES):
-        raise ValueError(f"'{file}': '{_LABEL}' is outside 0 to {len(_CLASSES) - 1}.")
-    array = np.array(values)
-    bounds = np.cumsum([0, *(len(names) for names in _NODES.values())])
-    readings = {
-        node: array[:, start:stop]
-        for node, (start, stop) in zip(_NODES, itertools.pairwise(bounds), strict=True)
-    }
-    return np.array(times, "datetime64[s]"), readings, persons
-
-
-def _ends_of_windows(
-    times: NDArray[np.datetime64], part_of: NDArray[np.int64], window: int
-) -> NDArray[np.int64]:
-    """Last readings of windows without a gap, within one day and one part, `(windows,)`."""
-    steps = np.diff(times).astype(np.float64)
-    is_new_day = np.diff(times.astype("datetime64[D]")).astype(np.int64) > 0
-    breaks = (steps > _LONGEST_STEP_S) | is_new_day | (np.diff(part_of) != 0)
-    run = np.concatenate([[0], np.cumsum(breaks)])
-    ends = np.arange(window - 1, len(times))
-    return ends[run[ends] == run[ends - (window - 1)]]
+    parts = {part: np.flatnonzero(part_of[ends] == number) for number, part in enumerate(PARTS)}
+    return recording.in_parts(parts, rule)
 
 
 def _split_by_day(

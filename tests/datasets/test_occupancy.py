@@ -142,12 +142,24 @@ def changed(row: int, column: str, value: str) -> list[dict[str, str]]:
     ("table", "message"),
     [
         ([{k: v for k, v in row.items() if k != "S5_CO2"} for row in rows()], "no column 'S5_CO2'"),
-        (changed(3, "S2_Light", "nan"), "line 5: a reading is missing or not a finite number"),
-        (changed(3, "S2_Light", "bright"), "line 5: could not convert string to float: 'bright'"),
-        (changed(0, "S6_PIR", ""), "line 2: a reading is missing"),
+        (
+            changed(3, "S2_Light", "nan"),
+            "line 5: the column 'S2_Light' holds 'nan': expected a finite number",
+        ),
+        (
+            changed(3, "S2_Light", "bright"),
+            "line 5: the column 'S2_Light' holds 'bright', which is no number",
+        ),
+        (changed(0, "S6_PIR", ""), "line 2: the column 'S6_PIR' is empty, and no number stands above"),
         (changed(3, "Time", "00:00:00"), "line 5: the time .* is before that of the line above"),
-        (changed(3, "Date", "yesterday"), "line 5: time data"),
-        (changed(3, "Room_Occupancy_Count", "4"), "'Room_Occupancy_Count' is outside 0 to 3"),
+        (
+            changed(3, "Date", "yesterday"),
+            "line 5: the time 'yesterday 00:01:30' is neither a number nor like 2017",
+        ),
+        (
+            changed(3, "Room_Occupancy_Count", "4"),
+            "line 5: the label '4' in the column 'Room_Occupancy_Count' is none of 0, 1, 2, 3",
+        ),
         (rows(days=1), "needs two days on which every number of persons occurs.*got 1 and 0"),
     ],
 )
