@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show
 from ddnn_tf.datasets import PARTS, MultiViewDataset
+from ddnn_tf.datasets.drafting import draft_description
 from ddnn_tf.documents import write_text
 
 
@@ -67,6 +68,35 @@ def data(
         shape = "x".join(map(str, loaded.shapes[device]))
         views.add_row(device, shape, *(str(count) for count in counts.values()))
     show(parts, f"Split {loaded.split_rule}.", views)
+
+
+@app.command("describe")
+def describe(
+    file: Annotated[Path, typer.Argument(help="A CSV file of sensor readings.", metavar="FILE.csv")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write it into that file.", metavar="FILE.yaml", show_default="print it"),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draft the description of a CSV file that the data set `table` needs, to be corrected by hand.
+
+    Example:
+
+        ddnn data describe occupancy.csv --out room.yaml
+    """
+    if out is not None and out.exists():
+        raise FileExistsError(f"'{out}' is there already: name another file, or remove it.")
+    description = draft_description(file, out)
+    text = description.to_yaml()
+    if out is not None:
+        write_text(out, f"# Drafted by `ddnn data describe`: correct devices, label and window.\n{text}")
+    if as_json:
+        print_json(description.model_dump(mode="json", exclude_none=True))
+    elif out is None:
+        print(text, end="")
+    else:
+        print(f"The description is in {out}: correct it, then `ddnn data table --path {out}`.")
 
 
 def topology(

@@ -197,12 +197,13 @@ class Recording:
         )
 
     def _why_not(self, rule: str, allowed: list[str]) -> str:
+        listed = f"Expected `split` of '{self.name}' out of {', '.join(allowed) or 'none'}, but got '{rule}'"
         if rule == "random" and self.shares_readings:
-            why = "windows share readings, so neighbours of a training window would stand in the test part"
-        else:
-            why = f"it has no `{rule}`" if rule in SPLITS else "there is no other"
-        listed = ", ".join(allowed) or "none"
-        return f"Expected `split` of '{self.name}' out of {listed}, but got '{rule}': {why}."
+            return (
+                f"{listed}: its windows share readings, so that neighbours would stand in training and test; "
+                "make `stride` as long as `window`, or choose another split."
+            )
+        return f"{listed}: it has no `{rule}`." if rule in SPLITS else f"{listed}: there is no such split."
 
     def _rule(self, rule: str, seed: int) -> splits.Rule:
         if rule == "group":
