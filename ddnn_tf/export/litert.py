@@ -134,9 +134,12 @@ def saved(
     def serve(*tensors: Any) -> Any:
         return dict(function(dict(zip(section.model.input_names, tensors, strict=True))))
 
+    # The variables alone: a Keras model would write each of its layers as functions too, and take most of
+    # the time of an export.
     module = tf.Module()
-    module.model, module.serve = variables or section.model, serve
-    tf.saved_model.save(module, directory, signatures=serve.get_concrete_function())
+    module.kept, module.serve = (variables or section.model).variables, serve
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, directory, signatures=serve.get_concrete_function(), options=options)
 
 
 def operators(content: bytes) -> list[str]:

@@ -7,9 +7,11 @@ the processor's SysTick timer before and after. A loop of 200,000 known instruct
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,11 +137,14 @@ def emulate_all(source: Source, inputs: NDArray[Any]) -> dict[str, dict[str, Any
     """
     if missing_tools():
         return {}
-    usage: dict[str, dict[str, Any]] = {}
-    for board in BOARDS:
+
+    def measured(board: str) -> dict[str, Any]:
         try:
-            usage[board] = asdict(emulate(source, inputs, board, "small")[0])
-            usage[board]["fast"] = asdict(emulate(source, inputs, board, "fast")[0])
+            small, fast = (asdict(emulate(source, inputs, board, speed)[0]) for speed in ("small", "fast"))
         except ValueError as error:
-            usage[board] = {"error": str(error)}
-    return usage
+            return {"error": str(error)}
+        return {**small, "fast": fast}
+
+    # Compiler and emulator are processes of their own.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(BOARDS, pool.map(measured, BOARDS), strict=True))
