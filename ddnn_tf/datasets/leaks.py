@@ -8,13 +8,13 @@
 >>> leaks.share, leaks.twins[-5:]
 (0.5, array([0, 1, 2, 3, 4]))
 
-Pictures are compared as grey copies of 16x16 pixels, which hides noise and compression, and vectors as
-standardised features. The difference of two views is the root mean square of their differences, relative to what
-two random training samples differ by: 0 for equal views, about 1 for any two. Views are near-identical up to a
-difference of 0.1 (pictures of like brightness and contrast correlate by 0.99 then), or up to half the median
-difference between a training sample and the nearest of another class, if that is less: where classes differ by
-little, near-identical means less. Samples are near-identical when most of the views that either has are
-near-identical. Views that are absent or of a single colour have no content: they resemble nothing.
+Pictures are compared as grey copies of 16x16 pixels, which hide noise and compression, and vectors as
+standardised features. The difference of two views is the root mean square of their differences, relative to
+what two random training samples differ by: 0 for equal views, about 1 for any two. Views are near-identical
+up to a difference of 0.1 (pictures of like brightness and contrast then correlate by 0.99), or up to half the
+median difference between a training sample and the nearest of another class, if that is less: where classes
+differ by little, near-identical means less. Samples are near-identical when most of the views that either has
+are near-identical. Views that are absent or show nothing have no content, and resemble nothing.
 """
 
 from __future__ import annotations
@@ -191,8 +191,8 @@ def find_leaks(
 class _Scale:
     """Centre and scale of a device's numbers, so that squared distances are squared relative differences.
 
-    A squared distance is one row times one column: `|a|^2 + |b|^2 - 2ab` = `(-2a, |a|^2, 1) (b, 1, |b|^2)`. Rows of
-    views without content are 0, and so are their distances.
+    A squared distance is one row times one column: `|a|^2 + |b|^2 - 2ab` = `(-2a, |a|^2, 1) (b, 1, |b|^2)`.
+    Rows of views without content are 0, and so are their distances.
     """
 
     centre: NDArray[np.float32]
@@ -327,7 +327,7 @@ def _differences(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArr
 
 
 def _area_means(size: int) -> NDArray[np.float32]:
-    """Weights `(copies, size)` float32 with which `size` pixels become at most `SIDE` means of equal areas."""
+    """Weights `(means, size)` float32 with which `size` pixels become at most `SIDE` means of areas."""
     edges = np.linspace(0, size, min(SIDE, size) + 1)
     pixels = np.arange(size)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)

@@ -1,0 +1,340 @@
+"""What is wrong with a data set, and whether its test part says anything about new scenes.
+
+>>> check = check_source(DataSource(name="scenes", split="track"))
+>>> check.leak_share, check.errors
+(0.0, ())
+
+Errors stop a training or make it meaningless; warnings do not. Every problem names the files it is about, or
+the samples where one file holds them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ddnn_tf.datasets.leaks import Leaks, find_leaks
+from ddnn_tf.datasets.multiview import PARTS, MultiViewDataset
+from ddnn_tf.datasets.problems import (
+    absences,
+    class_counts,
+    class_problems,
+    missing_samples,
+    name_of_view,
+    percent,
+)
+from ddnn_tf.datasets.recording import Problem
+from ddnn_tf.datasets.source import DataSource
+from ddnn_tf.datasets.survey import Survey, survey, view_problems
+
+__all__ = ["DataCheck", "Progress", "check_dataset", "check_source"]
+
+Progress = Callable[[str, int, int], None]
+"""What is told what is being done, how much of it is done, and out of how much."""
+
+# Below this share, pairs also come up among unrelated samples that can differ but little (MNIST: 0.06 %).
+_LEAK_SHARE = 0.01
+_PAIRS = 12
+_NOT_COMPARED = (
+    "readings in time are not compared, because they repeat by nature (one quiet night is like another): "
+    "split them by time or by group"
+)
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What a check found.
+
+    Attributes:
+        name: Name of the data set.
+        errors: Problems that stop a training or make it meaningless.
+        warnings: Other problems.
+        data: The data set in its parts; None if the errors keep it from being split.
+        surveys: What is known of each device's views.
+        leaks: The search for near-identical samples; None if nothing could be compared.
+        shared_groups: Share of the test samples whose object or group is in the training part, too; None if
+            groups are not known.
+    """
+
+    name: str
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
+    data: MultiViewDataset | None = None
+    surveys: Mapping[str, Survey] = field(default_factory=dict)
+    leaks: Leaks | None = None
+    shared_groups: float | None = None
+
+    @property
+    def leak_share(self) -> float | None:
+        """Share of the test samples that have a near-identical sample in training; None: not compared."""
+        return None if self.leaks is None else self.leaks.share
+
+    @property
+    def not_compared(self) -> dict[str, str]:
+        """Why a device's views are not compared, by device."""
+        return {device: _NOT_COMPARED for device, found in self.surveys.items() if found.numbers is None}
+
+    def lookup_accuracy(self) -> tuple[float, float] | None:
+        """How often the label of the nearest training sample is right, without any training.
+
+        Returns:
+            Accuracy over the test samples, and its mean over the classes; None: not compared.
+        """
+        if self.leaks is None or self.data is None:
+            return None
+        labels = self.data.labels[self.leaks.test]
+        is_right = (self.leaks.nearest >= 0) & (self.data.labels[self.leaks.nearest] == labels)
+        recalls = [is_right[labels == label].mean() for label in np.unique(labels)]
+        return float(is_right.mean()), float(np.mean(recalls))
+
+    def leaks_by_class(self) -> dict[str, float]:
+        """Share of each class's test samples that have a near-identical sample in training."""
+        if self.leaks is None or self.data is None:
+            return {}
+        labels = self.data.labels[self.leaks.test]
+        return {
+            name: float(self.leaks.has_twin[labels == label].mean())
+            for label, name in enumerate(self.data.class_names)
+            if (labels == label).any()
+        }
+
+    def pairs(self) -> list[tuple[int, int, float]]:
+        """The most alike pairs: test sample, training sample and their difference."""
+        if self.leaks is None:
+            return []
+        found = self.leaks
+        return [
+            (int(found.test[place]), int(found.twins[place]), float(found.twin_differences[place]))
+            for place in found.worst(_PAIRS)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as JSON holds it."""
+        return {
+            "data": self.name,
+            "problems": [
+                {
+                    "kind": problem.kind,
+                    "severity": severity,
+                    "message": problem.message,
+                    "files": list(problem.files),
+                }
+                for severity, problems in (("error", self.errors), ("warning", self.warnings))
+                for problem in problems
+            ],
+            "leak_share": self.leak_share,
+            "shared_group_share": self.shared_groups,
+            "leaks": self._leaks(),
+            "not_compared": self.not_compared,
+            "contents": None if self.data is None else self._contents(self.data),
+        }
+
+    def _leaks(self) -> dict[str, Any] | None:
+        lookup = self.lookup_accuracy()
+        if self.leaks is None or self.data is None or lookup is None:
+            return None
+        data = self.data
+        return {
+            "by_class": self.leaks_by_class(),
+            "by_device": dict(self.leaks.by_view),
+            "thresholds": dict(self.leaks.thresholds),
+            "typical_differences": dict(self.leaks.typical),
+            "test_samples": self.leaks.test[self.leaks.has_twin].tolist(),
+            "lookup_accuracy": lookup[0],
+            "lookup_balanced_accuracy": lookup[1],
+            "pairs": [
+                {
+                    "test": test,
+                    "train": train,
+                    "difference": difference,
+                    "files": {
+                        device: [name_of_view(data, device, test), name_of_view(data, device, train)]
+                        for device in self.devices_of_pair(test, train)
+                    },
+                }
+                for test, train, difference in self.pairs()
+            ],
+        }
+
+    def devices_of_pair(self, test: int, train: int) -> list[str]:
+        """The devices whose views of both samples were compared."""
+        return [
+            device
+            for device, found in self.surveys.items()
+            if found.numbers is not None and found.has_content[test] and found.has_content[train]
+        ]
+
+    def _contents(self, data: MultiViewDataset) -> dict[str, Any]:
+        return {
+            "samples": len(data.labels),
+            "classes": list(data.class_names),
+            "split": data.split_rule,
+            "parts": {part: class_counts(data, data.split[part]) for part in PARTS},
+            "views": {
+                device: {
+                    "input": list(data.shapes[device]),
+                    "present": class_counts(data, np.flatnonzero(data.presence[:, number])),
+                    "absent": int((~data.presence[:, number]).sum()),
+                    "without_contrast": int(
+                        (data.presence[:, number] & ~self.surveys[device].has_content).sum()
+                    ),
+                }
+                for number, device in enumerate(data.device_names)
+            },
+        }
+
+
+def check_source(source: DataSource, progress: Progress | None = None) -> DataCheck:
+    """Loads data and checks them.
+
+    Args:
+        source: Which data, and how they are split.
+        progress: Is told how far the check is.
+
+    Raises:
+        FileNotFoundError: There are no data at all.
+        ValueError: As `DataSource.load`, of data that are not a user's own.
+    """
+    recording = source.record()
+    if recording is None:
+        return check_dataset(source.load(), progress=progress)
+    try:
+        data = recording.with_devices(source.devices).split(
+            source.split, test_share=source.test_share, seed=source.seed
+        )
+    except ValueError as error:
+        return DataCheck(recording.name, (*recording.problems, Problem("split", str(error))))
+    if source.class_weights is not None:
+        data = replace(data, balance=source.class_weights == "balanced")
+    return check_dataset(data, recording.problems, progress)
+
+
+def check_dataset(
+    data: MultiViewDataset, errors: Sequence[Problem] = (), progress: Progress | None = None
+) -> DataCheck:
+    """Checks a data set in its parts.
+
+    Args:
+        data: The data set.
+        errors: Problems that are known already.
+        progress: Is told how far the check is.
+    """
+    surveys = survey(data, _stage(progress, "reading"))
+    check = DataCheck(
+        name=data.name,
+        errors=(*errors, *missing_samples(data)),
+        data=data,
+        surveys=surveys,
+        leaks=_leaks(data, surveys, _stage(progress, "comparing")),
+        shared_groups=_shared_groups(data),
+    )
+    warnings = (
+        *_leak_problems(check),
+        *class_problems(data),
+        *absences(data),
+        *view_problems(data, surveys),
+    )
+    return replace(check, warnings=warnings)
+
+
+def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)
+
+
+def _leaks(
+    data: MultiViewDataset, surveys: Mapping[str, Survey], progress: Callable[[int, int], None] | None
+) -> Leaks | None:
+    compared = {device: found for device, found in surveys.items() if found.numbers is not None}
+    if not compared:
+        return None
+    return find_leaks(
+        {device: found.numbers for device, found in compared.items() if found.numbers is not None},
+        np.stack([found.has_content for found in compared.values()], axis=1),
+        data.labels,
+        train=data.split["train"],
+        test=data.split["test"],
+        progress=progress,
+    )
+
+
+def _shared_groups(data: MultiViewDataset) -> float | None:
+    if data.instances is None:
+        return None
+    return float(np.isin(data.instances[data.split["test"]], data.instances[data.split["train"]]).mean())
+
+
+def _leak_problems(check: DataCheck) -> Iterator[Problem]:
+    data, lookup = check.data, check.lookup_accuracy()
+    if data is None:
+        return
+    if check.leaks is not None and lookup is not None and check.leaks.share >= _LEAK_SHARE:
+        by_class = ", ".join(f"{name} {percent(share)}" for name, share in check.leaks_by_class().items())
+        yield Problem(
+            "leak",
+            f"{percent(check.leaks.share)} of the test samples have a near-identical sample in the training "
+            f"part ({by_class}): {_verdict(data, check.shared_groups)}. Even without any training, the label "
+            f"of the nearest training sample is right for {percent(lookup[0])} of the test samples (balanced "
+            f"{percent(lookup[1])}).",
+            tuple(
+                name_of_view(data, device, row)
+                for test, train, _ in check.pairs()
+                for device in check.devices_of_pair(test, train)[:1]
+                for row in (test, train)
+            ),
+        )
+    if check.shared_groups:
+        yield Problem(
+            "shared_group",
+            f"{percent(check.shared_groups)} of the test samples show an object, or belong to a group, that "
+            "is in the training part, too: accuracy measured on this split says little about new ones; split "
+            "by group (--split).",
+        )
+    near_in_time = _near_in_time(data)
+    if data.instances is None and near_in_time >= _LEAK_SHARE:
+        yield Problem(
+            "near_in_time",
+            f"{percent(near_in_time)} of the test samples were taken right beside a training sample in time: "
+            "accuracy measured on this split says little about other times; split by time (--split).",
+        )
+
+
+def _verdict(data: MultiViewDataset, shared_groups: float | None) -> str:
+    """What follows from a leak, and what to do about it."""
+    is_later, is_apart = _is_later(data), shared_groups == 0
+    if is_later or is_apart:
+        way = "by time" if is_apart else "by group, with what stays the same as the group"
+        return (
+            "the split keeps times or groups apart, so these are things that stay where they are, such as "
+            "parked cars; report the accuracy of the other samples beside that of all, or split "
+            f"{way} (--split)"
+        )
+    known = {"time": data.times is not None, "group": data.instances is not None}
+    ways = " or by ".join(way for way, is_known in known.items() if is_known)
+    remedy = f"split by {ways} (--split)"
+    if not ways:
+        remedy = "tell the `time` or the `group` (an object, a person, a day) of each sample, and split by it"
+    return f"accuracy measured on this split says little about new scenes; {remedy}"
+
+
+def _is_later(data: MultiViewDataset) -> bool:
+    """Whether all test samples were taken after all training samples."""
+    if data.times is None:
+        return False
+    return bool(data.times[data.split["train"]].max() < data.times[data.split["test"]].min())
+
+
+def _near_in_time(data: MultiViewDataset) -> float:
+    """Share of the test samples with a training sample as near as samples follow each other; 0: unknown."""
+    if data.times is None:
+        return 0.0
+    moments = np.unique(data.times)
+    train, test = np.unique(data.times[data.split["train"]]), data.times[data.split["test"]]
+    if len(moments) < 2:
+        return 0.0
+    step = np.median(np.diff(moments))
+    after = np.searchsorted(train, test)
+    before, next_ = train[np.maximum(after - 1, 0)], train[np.minimum(after, len(train) - 1)]
+    return float(np.mean((np.abs(test - before) <= step) | (np.abs(test - next_) <= step)))
