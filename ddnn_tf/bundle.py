@@ -2,7 +2,7 @@
 
     manifest.json           version, fingerprint, and size and SHA-256 of every other file
     topology.yaml           the hierarchy
-    run.json                data set and digest of its samples
+    run.json                data set, digest of its samples, and names of its classes
     thresholds.json         T by tier
     metrics.json            the measures of the training run
     weights.npz             the weights of the network, plain arrays
@@ -94,6 +94,7 @@ class Bundle:
         weights: The weights, in the order of `build(topology).get_weights()`.
         artefacts: The sections, converted.
         verification: One record for each artefact.
+        class_names: Name of each class; empty in bundles of earlier versions.
     """
 
     source: DataSource
@@ -104,6 +105,7 @@ class Bundle:
     weights: Sequence[NDArray[Any]]
     artefacts: Sequence[Artefact]
     verification: Sequence[Mapping[str, Any]]
+    class_names: Sequence[str] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -134,6 +136,7 @@ class BundleReader:
         thresholds: T by tier.
         source: The data that the network was trained on.
         data_sha256: Digest of those data.
+        class_names: Name of each class; empty in bundles of earlier versions.
         fingerprint: SHA-256 of hierarchy and weights: processes of different networks do not talk.
 
     Raises:
@@ -153,6 +156,9 @@ class BundleReader:
             self.topology = Topology.from_yaml(topology.decode())
             self.source = DataSource(**run["data"])
             self.data_sha256 = str(run["data_sha256"])
+            self.class_names = tuple(map(str, run.get("class_names", ())))
+            if self.class_names and len(self.class_names) != self.topology.classes:
+                raise ValueError(f"{len(self.class_names)} names of {self.topology.classes} classes")
             self.thresholds = {tier: float(value) for tier, value in thresholds.items()}
 
     @property
@@ -211,6 +217,7 @@ class BundleReader:
             weights=self.weights(),
             artefacts=[self._artefact(listed) for listed in self._manifest.artefacts],
             verification=self._document(_VERIFICATION),
+            class_names=self.class_names,
         )
         if bundle.fingerprint != self.fingerprint:
             raise ValueError(
@@ -316,7 +323,11 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
     """Every file by its path in the bundle, the manifest first."""
     weights = io.BytesIO()
     np.savez(weights, **{f"weight_{number}": array for number, array in enumerate(bundle.weights)})
-    source = {"data": bundle.source.model_dump(), "data_sha256": bundle.data_sha256}
+    source = {
+        "data": bundle.source.model_dump(),
+        "data_sha256": bundle.data_sha256,
+        "class_names": list(bundle.class_names),
+    }
     files = {
         _TOPOLOGY: bundle.topology.to_yaml().encode(),
         _RUN: _dumped(source),

@@ -55,8 +55,9 @@ class RandomNetwork:
         ]
         self.sections = sections
         self.bundle = Bundle(
-            source, data.digest(), topology, self.thresholds, {}, self.model.get_weights(), artefacts, []
-        )
+            source, data.digest(), topology, self.thresholds, {}, self.model.get_weights(), artefacts, [],
+            data.class_names,
+        )  # fmt: skip
 
     def with_c(self, devices: list[str]) -> Bundle:
         """The bundle with C for some devices."""

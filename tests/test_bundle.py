@@ -31,6 +31,7 @@ def bundle() -> Bundle:
             Artefact("cloud", "savedmodel", {"savedmodel/saved_model.pb": b"x", "savedmodel/v/i": b""}),
         ],
         verification=[{"section": "device_0", "passed": True}],
+        class_names=("car", "bus", "person"),
     )
 
 
@@ -39,11 +40,20 @@ def test_what_is_written_is_read(bundle: Bundle, tmp_path: Path, name: str) -> N
     write_bundle(bundle, tmp_path / "deep" / name)
     found = read_bundle(tmp_path / "deep" / name)
     assert all(map(np.array_equal, found.weights, bundle.weights))
-    for field in ("source", "data_sha256", "topology", "thresholds", "metrics", "artefacts", "verification"):
+    fields = ("source", "data_sha256", "topology", "thresholds", "metrics", "artefacts", "verification")
+    for field in (*fields, "class_names"):
         assert getattr(found, field) == getattr(bundle, field), field
     assert [file.name for file in (tmp_path / "deep").iterdir()] == [name]
     with pytest.raises(FileExistsError, match="new place"):
         write_bundle(bundle, tmp_path / "deep" / name)
+
+
+def test_a_bundle_names_every_class_or_none(bundle: Bundle, tmp_path: Path) -> None:
+    write_bundle(replace(bundle, class_names=()), tmp_path / "old")
+    assert open_bundle(tmp_path / "old").class_names == ()
+    write_bundle(replace(bundle, class_names=("car",)), tmp_path / "few")
+    with pytest.raises(ValueError, match="few' is damaged: ValueError: 1 names of 3 classes"):
+        open_bundle(tmp_path / "few")
 
 
 @pytest.mark.parametrize("form", ["bundle", "bundle.zip"])

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+import ddnn_tf
 from ddnn_tf.cli import cluster, data, export, place, reproduce, serve, train
 
 __all__ = ["app", "main"]
@@ -25,11 +26,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help=(
-        "Distributed deep neural networks over the cloud, the edge and end devices.\n\n"
-        "Start with:  ddnn train --data scenes --out runs/first  and then  "
-        "ddnn evaluate runs/first"
-    ),
 )
 for _command in (
     data.topology,
@@ -50,6 +46,24 @@ app.add_typer(serve.app, name="serve")
 app.add_typer(place.app, name="place")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"ddnn_tf {ddnn_tf.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ddnn(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Distributed deep neural networks over the cloud, the edge and end devices.
+
+    Start with:  ddnn train --data scenes --out runs/first  and then  ddnn evaluate runs/first
+    """
+
+
 def main() -> None:
     """Runs the command; an error is one line on stderr and exit code 2."""
     warnings.showwarning = _warn
@@ -63,8 +77,13 @@ def main() -> None:
         if code:
             sys.exit(code)
     except TyperException as error:
+        if not error.format_message():  # a group without a command: its help has been printed
+            sys.exit(_FAILED)
         _fail(f"{error.format_message()} (see --help)")
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except OSError as error:
+        # What the system says, without its number.
+        _fail(f"{error.strerror}: '{error.filename}'" if error.filename and error.strerror else str(error))
+    except (ValueError, TypeError, ImportError) as error:
         _fail(str(error))
     except (KeyboardInterrupt, Abort):
         _fail("interrupted", _INTERRUPTED)

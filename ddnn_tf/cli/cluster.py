@@ -19,7 +19,7 @@ _MOST_SAMPLES = 1_000_000
 
 
 def cluster(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a bundle.", metavar="RUN")],
+    run: options.RunOrBundlePath,
     samples: Annotated[
         int | None,
         typer.Option("--samples", help="How many to classify.", min=1, show_default="all test samples"),
@@ -117,7 +117,7 @@ def classify(
     plaintext: options.Plaintext = False,
     as_json: options.Json = False,
 ) -> None:
-    """Classify samples: label, exit, entropy at each exit, devices that took part, bytes and latency.
+    """Classify samples: class, exit, entropy at each exit, devices that took part, bytes and latency.
 
     Example:
 
@@ -204,8 +204,9 @@ def _print_answers(answers: list[dict[str, Any]]) -> None:
         entropies = ", ".join(f"{tier} {value:.3f}" for tier, value in answer["entropies"].items())
         devices = ", ".join(answer["devices"][answer["exit"]])
         size = sum(answer["payload_bytes"].values())
+        name = f" {answer['class_name']}" if answer["class_name"] else ""
         print(
-            f"sample {answer['sample']}: class {answer['label']} ({max(answer['probabilities']):.1%}) at the "
+            f"sample {answer['sample']}: class {answer['label']}{name} ({max(answer['probabilities']):.1%}) at the "
             f"{answer['exit']} exit{' (degraded)' if answer['degraded'] else ''}; entropy {entropies}; "
             f"{devices}; {size} bytes; {1000 * answer['total_seconds']:.1f} ms"
         )

@@ -29,6 +29,7 @@ __all__ = [
     "DataOptions",
     "Json",
     "Plaintext",
+    "RunOrBundlePath",
     "RunPath",
     "Seed",
     "certificates",
@@ -49,9 +50,69 @@ DataName = Annotated[
     str, typer.Option("--data", help=f"Data set: {DATA_NAMES}, or one of a plug-in.", metavar="NAME")
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of split and training.", min=0)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-RunPath = Annotated[Path, typer.Argument(help="A directory made by `ddnn train`.", metavar="RUN")]
-BundlePath = Annotated[Path, typer.Argument(help="A bundle made by `ddnn export`.", metavar="BUNDLE")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+
+
+_REMEDIES = {
+    ("run", "bundle"): "name the run that it was exported from; for bundles there are `ddnn verify`, "
+    "`benchmark`, `cluster` and `serve`",
+    ("run", "topology"): "train it first, `ddnn train --topology {path} --out RUN`",
+    (
+        "run",
+        "Keras model",
+    ): "name the run directory that it is in, or make C of it with `ddnn export-c {path}`",
+    ("run", "file"): "name a directory",
+    ("bundle", "run"): "export it first, `ddnn export {path} --out BUNDLE`",
+    (
+        "bundle",
+        "topology",
+    ): "train it first, `ddnn train --topology {path} --out RUN`, then `ddnn export RUN`",
+    ("bundle", "Keras model"): "export the run that it is in with `ddnn export`",
+    ("bundle", "file"): "name a directory or a file .zip",
+}
+"""What helps, by what is wanted and what a path is in its place."""
+
+
+def _kind(path: Path) -> str:
+    if path.suffix == ".zip" or (path / "manifest.json").is_file():
+        return "bundle"
+    if path.is_dir():
+        return "run" if (path / "topology.yaml").is_file() else "directory"
+    if path.suffix in (".keras", ".h5"):
+        return "Keras model"
+    return "topology" if path.suffix in (".yaml", ".yml") else "file"
+
+
+def _only(*wanted: str) -> Callable[[Path], Path]:
+    """Refuses a path that is something else; the command says what is missing, in a directory too."""
+
+    def check(path: Path) -> Path:
+        kind = _kind(path)
+        if path.exists() and kind not in (*wanted, "directory"):
+            expected = {"run": "a directory made by `ddnn train`", "bundle": "a bundle made by `ddnn export`"}
+            raise ValueError(
+                f"Expected {' or '.join(expected[each] for each in wanted)}, but '{path}' is a {kind}: "
+                f"{_REMEDIES[wanted[0], kind].format(path=path)}."
+            )
+        return path
+
+    return check
+
+
+RunPath = Annotated[
+    Path, typer.Argument(help="A directory made by `ddnn train`.", metavar="RUN", callback=_only("run"))
+]
+BundlePath = Annotated[
+    Path, typer.Argument(help="A bundle made by `ddnn export`.", metavar="BUNDLE", callback=_only("bundle"))
+]
+RunOrBundlePath = Annotated[
+    Path,
+    typer.Argument(
+        help="A run directory, or a bundle.", metavar="RUN|BUNDLE", callback=_only("run", "bundle")
+    ),
+]
 Certs = Annotated[
     Path | None, typer.Option("--certs", help="Directory of certificates (`ddnn certs`).", metavar="DIR")
 ]
@@ -227,10 +288,16 @@ def read_topology(path: Path) -> Topology:
         FileNotFoundError: There is no such file.
         ValueError: It holds no topology.
     """
-    if path.is_dir() and (path / "topology.yaml").is_file():
+    if not path.exists():
+        raise FileNotFoundError(f"There is no topology, run or bundle '{path}'.")
+    if (path / "topology.yaml").is_file():
         return Topology.load(path / "topology.yaml")
-    if path.is_dir() or path.suffix == ".zip":
+    if _kind(path) == "directory":
+        raise ValueError(f"'{path}' is neither a run nor a bundle: it holds no topology.yaml.")
+    if _kind(path) == "bundle":
         return open_bundle(path).topology
+    if _kind(path) == "Keras model":
+        raise ValueError(f"'{path}' is a Keras model: name the run directory that it is in.")
     return Topology.load(path)
 
 

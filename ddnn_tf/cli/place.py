@@ -186,7 +186,7 @@ def solve(
 
 @app.command(name=_RUN, hidden=True)
 def place_run(
-    run: Annotated[Path, typer.Argument(help="A directory made by `ddnn train`.", metavar="RUN")],
+    run: options.RunPath,
     network: Annotated[
         Path | None, typer.Option("--network", help="Units, hosts and sensors, in YAML.", metavar="FILE")
     ] = None,

@@ -86,6 +86,7 @@ def export_run(
         weights=trained.model.get_weights(),
         artefacts=artefacts,
         verification=[asdict(verification) for verification in verifications],
+        class_names=data.class_names,
     )
     write_bundle(bundle, path)
     return bundle

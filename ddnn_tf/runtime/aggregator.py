@@ -278,7 +278,7 @@ class Aggregator:
             raise RefusalError(
                 grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {progress.reason}."
             )
-        return _answer(ticket, progress, time.perf_counter() - start)
+        return _answer(ticket, progress, time.perf_counter() - start, self.network.class_names)
 
     async def _decide_locally(
         self, step: Step, ticket: int, sample: int, wait: float, start: float
@@ -548,11 +548,13 @@ class _Attached:
         self._aggregator.detach(self._name, self)
 
 
-def _answer(ticket: int, progress: Progress, seconds: float) -> Answer:
+def _answer(ticket: int, progress: Progress, seconds: float, class_names: Sequence[str]) -> Answer:
     last = progress.outcomes[-1]
+    label = int(last.probabilities.argmax())
     return Answer(
         ticket=ticket,
-        label=int(last.probabilities.argmax()),
+        label=label,
+        class_name=class_names[label] if class_names else "",
         probabilities=last.probabilities.tolist(),
         exit=last.tier,
         tiers=[

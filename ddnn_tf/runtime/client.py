@@ -57,6 +57,7 @@ class Answer:
     Attributes:
         ticket: The aggregator's number for this classification; never given twice.
         label: The class.
+        class_name: Its name; empty if the bundle, of an earlier version, has none.
         probabilities: Of every class, `(classes,)`.
         exit: The tier at which the sample left, e.g. `local`, `edge` or `cloud`.
         entropies: Normalized entropy at each tier with an exit that was reached.
@@ -70,6 +71,7 @@ class Answer:
 
     ticket: int
     label: int
+    class_name: str
     probabilities: tuple[float, ...]
     exit: str
     entropies: Mapping[str, float]
@@ -229,6 +231,7 @@ def _answer(content: bytes) -> Answer:
     return Answer(
         ticket=message.ticket,
         label=message.label,
+        class_name=message.class_name,
         probabilities=tuple(message.probabilities),
         exit=message.exit,
         entropies={tier.tier: tier.entropy for tier in message.tiers},

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rddnn_v1.proto\x12\x07\x64\x64nn.v1\"4\n\x04Task\x12\x0e\n\x06sample\x18\x01 \x01(\r\x12\x12\n\x05label\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x08\n\x06_label\"\xc6\x01\n\x06\x41nswer\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\r\n\x05label\x18\x02 \x01(\r\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x0c\n\x04\x65xit\x18\x04 \x01(\t\x12\"\n\x05tiers\x18\x05 \x03(\x0b\x32\x13.ddnn.v1.TierReport\x12!\n\x05links\x18\x06 \x03(\x0b\x32\x12.ddnn.v1.LinkBytes\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07seconds\x18\t \x01(\x01\"M\n\nTierReport\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntropy\x18\x02 \x01(\x01\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\"*\n\tLinkBytes\x12\x0c\n\x04link\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x04\"Y\n\x06Orders\x12\x1d\n\x05sense\x18\x01 \x03(\x0b\x32\x0e.ddnn.v1.Sense\x12\x1f\n\x07offload\x18\x02 \x03(\x0b\x32\x0e.ddnn.v1.Sense\x12\x0f\n\x07preview\x18\x03 \x01(\x08\"\'\n\x05Sense\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\x0e\n\x06sample\x18\x02 \x01(\r\"=\n\x07Reports\x12!\n\x07vectors\x18\x01 \x03(\x0b\x32\x10.ddnn.v1.Payload\x12\x0f\n\x07preview\x18\x02 \x01(\x0c\":\n\x07Payload\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x08\"*\n\x08\x44\x65livery\x12\x1e\n\x04maps\x18\x01 \x03(\x0b\x32\x10.ddnn.v1.Payload\"\n\n\x08\x41\x63\x63\x65pted\"\xb2\x01\n\x08Question\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\x0f\n\x07senders\x18\x02 \x03(\t\x12\x35\n\nthresholds\x18\x05 \x03(\x0b\x32!.ddnn.v1.Question.ThresholdsEntry\x12\x0f\n\x07\x61waited\x18\x06 \x03(\t\x1a\x31\n\x0fThresholdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05\"U\n\x07Verdict\x12\"\n\x05\x65xits\x18\x01 \x03(\x0b\x32\x13.ddnn.v1.ExitReport\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\tJ\x04\x08\x02\x10\x03\"\\\n\nExitReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06logits\x18\x02 \x01(\x0c\x12\x0f\n\x07senders\x18\x03 \x03(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x0e\n\x06\x61\x62sent\x18\x05 \x03(\t\"(\n\x07Reading\x12\x0e\n\x06sample\x18\x01 \x01(\r\x12\r\n\x05\x63odes\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rddnn_v1.proto\x12\x07\x64\x64nn.v1\"4\n\x04Task\x12\x0e\n\x06sample\x18\x01 \x01(\r\x12\x12\n\x05label\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x08\n\x06_label\"\xda\x01\n\x06\x41nswer\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\r\n\x05label\x18\x02 \x01(\r\x12\x15\n\rprobabilities\x18\x03 \x03(\x01\x12\x0c\n\x04\x65xit\x18\x04 \x01(\t\x12\"\n\x05tiers\x18\x05 \x03(\x0b\x32\x13.ddnn.v1.TierReport\x12!\n\x05links\x18\x06 \x03(\x0b\x32\x12.ddnn.v1.LinkBytes\x12\x10\n\x08\x64\x65graded\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\x12\n\nclass_name\x18\n \x01(\t\"M\n\nTierReport\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntropy\x18\x02 \x01(\x01\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\"*\n\tLinkBytes\x12\x0c\n\x04link\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x04\"Y\n\x06Orders\x12\x1d\n\x05sense\x18\x01 \x03(\x0b\x32\x0e.ddnn.v1.Sense\x12\x1f\n\x07offload\x18\x02 \x03(\x0b\x32\x0e.ddnn.v1.Sense\x12\x0f\n\x07preview\x18\x03 \x01(\x08\"\'\n\x05Sense\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\x0e\n\x06sample\x18\x02 \x01(\r\"=\n\x07Reports\x12!\n\x07vectors\x18\x01 \x03(\x0b\x32\x10.ddnn.v1.Payload\x12\x0f\n\x07preview\x18\x02 \x01(\x0c\":\n\x07Payload\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x08\"*\n\x08\x44\x65livery\x12\x1e\n\x04maps\x18\x01 \x03(\x0b\x32\x10.ddnn.v1.Payload\"\n\n\x08\x41\x63\x63\x65pted\"\xb2\x01\n\x08Question\x12\x0e\n\x06ticket\x18\x01 \x01(\x06\x12\x0f\n\x07senders\x18\x02 \x03(\t\x12\x35\n\nthresholds\x18\x05 \x03(\x0b\x32!.ddnn.v1.Question.ThresholdsEntry\x12\x0f\n\x07\x61waited\x18\x06 \x03(\t\x1a\x31\n\x0fThresholdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05\"U\n\x07Verdict\x12\"\n\x05\x65xits\x18\x01 \x03(\x0b\x32\x13.ddnn.v1.ExitReport\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\tJ\x04\x08\x02\x10\x03\"\\\n\nExitReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06logits\x18\x02 \x01(\x0c\x12\x0f\n\x07senders\x18\x03 \x03(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x0e\n\x06\x61\x62sent\x18\x05 \x03(\t\"(\n\x07Reading\x12\x0e\n\x06sample\x18\x01 \x01(\r\x12\r\n\x05\x63odes\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,31 +36,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASK']._serialized_start=26
   _globals['_TASK']._serialized_end=78
   _globals['_ANSWER']._serialized_start=81
-  _globals['_ANSWER']._serialized_end=279
-  _globals['_TIERREPORT']._serialized_start=281
-  _globals['_TIERREPORT']._serialized_end=358
-  _globals['_LINKBYTES']._serialized_start=360
-  _globals['_LINKBYTES']._serialized_end=402
-  _globals['_ORDERS']._serialized_start=404
-  _globals['_ORDERS']._serialized_end=493
-  _globals['_SENSE']._serialized_start=495
-  _globals['_SENSE']._serialized_end=534
-  _globals['_REPORTS']._serialized_start=536
-  _globals['_REPORTS']._serialized_end=597
-  _globals['_PAYLOAD']._serialized_start=599
-  _globals['_PAYLOAD']._serialized_end=657
-  _globals['_DELIVERY']._serialized_start=659
-  _globals['_DELIVERY']._serialized_end=701
-  _globals['_ACCEPTED']._serialized_start=703
-  _globals['_ACCEPTED']._serialized_end=713
-  _globals['_QUESTION']._serialized_start=716
-  _globals['_QUESTION']._serialized_end=894
-  _globals['_QUESTION_THRESHOLDSENTRY']._serialized_start=833
-  _globals['_QUESTION_THRESHOLDSENTRY']._serialized_end=882
-  _globals['_VERDICT']._serialized_start=896
-  _globals['_VERDICT']._serialized_end=981
-  _globals['_EXITREPORT']._serialized_start=983
-  _globals['_EXITREPORT']._serialized_end=1075
-  _globals['_READING']._serialized_start=1077
-  _globals['_READING']._serialized_end=1117
+  _globals['_ANSWER']._serialized_end=299
+  _globals['_TIERREPORT']._serialized_start=301
+  _globals['_TIERREPORT']._serialized_end=378
+  _globals['_LINKBYTES']._serialized_start=380
+  _globals['_LINKBYTES']._serialized_end=422
+  _globals['_ORDERS']._serialized_start=424
+  _globals['_ORDERS']._serialized_end=513
+  _globals['_SENSE']._serialized_start=515
+  _globals['_SENSE']._serialized_end=554
+  _globals['_REPORTS']._serialized_start=556
+  _globals['_REPORTS']._serialized_end=617
+  _globals['_PAYLOAD']._serialized_start=619
+  _globals['_PAYLOAD']._serialized_end=677
+  _globals['_DELIVERY']._serialized_start=679
+  _globals['_DELIVERY']._serialized_end=721
+  _globals['_ACCEPTED']._serialized_start=723
+  _globals['_ACCEPTED']._serialized_end=733
+  _globals['_QUESTION']._serialized_start=736
+  _globals['_QUESTION']._serialized_end=914
+  _globals['_QUESTION_THRESHOLDSENTRY']._serialized_start=853
+  _globals['_QUESTION_THRESHOLDSENTRY']._serialized_end=902
+  _globals['_VERDICT']._serialized_start=916
+  _globals['_VERDICT']._serialized_end=1001
+  _globals['_EXITREPORT']._serialized_start=1003
+  _globals['_EXITREPORT']._serialized_end=1095
+  _globals['_READING']._serialized_start=1097
+  _globals['_READING']._serialized_end=1137
 # @@protoc_insertion_point(module_scope)

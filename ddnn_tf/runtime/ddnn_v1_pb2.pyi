@@ -15,7 +15,7 @@ class Task(_message.Message):
     def __init__(self, sample: _Optional[int] = ..., label: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("ticket", "label", "probabilities", "exit", "tiers", "links", "degraded", "reason", "seconds")
+    __slots__ = ("ticket", "label", "probabilities", "exit", "tiers", "links", "degraded", "reason", "seconds", "class_name")
     TICKET_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class Answer(_message.Message):
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
     ticket: int
     label: int
     probabilities: _containers.RepeatedScalarFieldContainer[float]
@@ -34,7 +35,8 @@ class Answer(_message.Message):
     degraded: bool
     reason: str
     seconds: float
-    def __init__(self, ticket: _Optional[int] = ..., label: _Optional[int] = ..., probabilities: _Optional[_Iterable[float]] = ..., exit: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[TierReport, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ..., degraded: _Optional[bool] = ..., reason: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
+    class_name: str
+    def __init__(self, ticket: _Optional[int] = ..., label: _Optional[int] = ..., probabilities: _Optional[_Iterable[float]] = ..., exit: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[TierReport, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[LinkBytes, _Mapping]]] = ..., degraded: _Optional[bool] = ..., reason: _Optional[str] = ..., seconds: _Optional[float] = ..., class_name: _Optional[str] = ...) -> None: ...
 
 class TierReport(_message.Message):
     __slots__ = ("tier", "entropy", "devices", "seconds")

@@ -46,6 +46,7 @@ class ServedNetwork:
         hierarchy: Its hierarchy.
         policy: What the hierarchy means for every sample.
         thresholds: T by tier.
+        class_names: Name of each class; empty in bundles of earlier versions.
         fingerprint: SHA-256 of hierarchy and weights: processes of different networks do not talk.
     """
 
@@ -55,6 +56,7 @@ class ServedNetwork:
         self.hierarchy = bundle.topology.hierarchy
         self.policy = Policy(self.hierarchy)
         self.thresholds = dict(bundle.thresholds)
+        self.class_names = bundle.class_names
         self.fingerprint = bundle.fingerprint
 
     @classmethod

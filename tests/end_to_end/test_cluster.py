@@ -199,11 +199,13 @@ def test_one_process_after_the_other_as_on_different_hosts(
     answers = json.loads(result.stdout)
     expected = made.staged(np.arange(5), np.ones((5, 3), bool))
     assert [answer["label"] for answer in answers] == expected.labels.tolist()
+    names = [made.bundle.class_names[label] for label in expected.labels]
+    assert [answer["class_name"] for answer in answers] == names
     tiers = made.topology.hierarchy.exit_tier_names
     assert [tiers.index(answer["exit"]) for answer in answers] == expected.exits.tolist()
     assert all(answer["devices"]["local"] == list(made.topology.hierarchy.device_names) for answer in answers)
     result = ddnn("classify", address, "--samples", "0", *secure)
-    assert result.stdout.startswith(f"sample 0: class {expected.labels[0]}")
+    assert result.stdout.startswith(f"sample 0: class {expected.labels[0]} {names[0]} (")
     assert "device_0, device_1, device_2" in result.stdout
 
     with urllib.request.urlopen(metrics, timeout=10) as page:
