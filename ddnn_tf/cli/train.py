@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from ddnn_tf.cli import options
@@ -29,8 +30,10 @@ def train(
         typer.Option("--configuration", help="a to f: the letter in the paper's Figure 2.", show_default="c"),
     ] = None,
     filters: Annotated[
-        int | None,
-        typer.Option("--filters", help="Filters of a device's ConvP block.", min=1, show_default="4"),
+        str | None,
+        typer.Option(
+            "--filters", help="Filters of a device's ConvP block; of several, by commas: 4,8.", show_default="4"
+        ),
     ] = None,
     local: Annotated[
         str | None,
@@ -79,13 +82,15 @@ def train(
 
         ddnn train --data occupancy --path occupancy.csv --configuration e --out runs/room
 
+        ddnn train --data scenes --devices 3 --filters 4,8 --out runs/two-blocks
+
         ddnn train --data scenes --topology hierarchy.yaml --out runs/own
 
         ddnn train --data scenes --cloud-precision float --quantization-aware --out runs/mixed
     """
     figure_2 = {
         "configuration": configuration,
-        "filters": filters,
+        "filters": None if filters is None else _filters(filters),
         "local": local,
         "upper": upper,
         "cloud_precision": cloud_precision,
@@ -128,6 +133,14 @@ def evaluate(run: options.RunPath, as_json: options.Json = False) -> None:
     _print(trained.evaluate(loaded), loaded, trained.source.seed, as_json)
 
 
+def _filters(text: str) -> list[int]:
+    """The whole numbers in `4,8`."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"Expected --filters like 4 or 4,8, but got {text!r}.") from None
+
+
 def _written(file: Path | None, chosen: dict[str, Any]) -> Topology | None:
     """The topology of `--topology`, which goes without the options of Figure 2."""
     if file is None:
@@ -148,15 +161,14 @@ def _device_count(topology: Topology | None, configuration: str | None, kind: Da
 
 def _print(evaluation: Evaluation, data: MultiViewDataset, seed: int, as_json: bool) -> None:
     if as_json:
-        print_json({**evaluation.to_dict(), "data": data.name, "split": data.split_rule, "seed": seed})
+        described = {"data": data.name, "split": data.split_rule, "seed": seed, "classes": data.class_names}
+        print_json({**evaluation.to_dict(), **described})
         return
-    # Where classes are very unequal, plain accuracy says little.
-    balanced = ["balanced accuracy"] if data.balance else []
     accuracies = new_table(
         f"Accuracy on {evaluation.test_samples} test samples",
         "where",
         "accuracy",
-        *balanced,
+        "balanced accuracy",
         "T",
         "leave here",
     )
@@ -167,7 +179,7 @@ def _print(evaluation: Evaluation, data: MultiViewDataset, seed: int, as_json: b
         accuracies.add_row(
             f"{tier} exit",
             f"{evaluation.exit_accuracy[tier]:.1%}",
-            *([f"{evaluation.exit_balanced_accuracy[tier]:.1%}"] if balanced else []),
+            f"{evaluation.exit_balanced_accuracy[tier]:.1%}",
             "" if threshold is None else f"{threshold:.2f}",
             f"{share:.1%}",
         )
@@ -175,8 +187,12 @@ def _print(evaluation: Evaluation, data: MultiViewDataset, seed: int, as_json: b
     accuracies.add_row(
         "overall",
         f"{evaluation.overall_accuracy:.1%}",
-        *([f"{evaluation.overall_balanced_accuracy:.1%}"] if balanced else []),
+        f"{evaluation.overall_balanced_accuracy:.1%}",
     )
+    recalls = new_table("Recall of each class, overall", "class", "test samples", "recall")
+    counts = np.bincount(data.targets("test"), minlength=len(data.class_names))
+    for name, count, recall in zip(data.class_names, counts, evaluation.class_recall, strict=True):
+        recalls.add_row(name, str(count), "" if recall is None else f"{recall:.1%}")
     links = new_table("Communication", "link", "bytes per sample")
     for link, size in evaluation.bytes_per_link.items():
         links.add_row(link, f"{size:.1f}")
@@ -184,4 +200,9 @@ def _print(evaluation: Evaluation, data: MultiViewDataset, seed: int, as_json: b
     links.add_row("per sample and device, Eq. (1)", f"{evaluation.bytes_per_sample:.1f}")
     links.add_row("raw input", f"{evaluation.bytes_per_sample * evaluation.reduction:.0f}")
     links.add_row("reduction", f"{evaluation.reduction:.1f}x")
-    show(accuracies, links, f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.")
+    show(
+        accuracies,
+        recalls,
+        links,
+        f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.",
+    )

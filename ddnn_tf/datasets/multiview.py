@@ -26,6 +26,9 @@ __all__ = [
 ABSENT = -1
 """Label of a view in which the object is not to be seen."""
 
+# One class this many times as frequent as another makes plain accuracy say little about the rare one.
+_UNEQUAL = 10
+
 
 @dataclass(frozen=True)
 class MultiViewDataset:
@@ -128,6 +131,12 @@ class MultiViewDataset:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one sample's view, by device."""
         return {device: tuple(map(int, view.shape[1:])) for device, view in self.views.items()}
+
+    @property
+    def is_unequal(self) -> bool:
+        """Whether the classes are so unequal, or weighted, that balanced accuracy belongs beside accuracy."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return self.balance or bool(counts.max() > _UNEQUAL * counts.min())
 
     def check_fit(self, topology: Topology) -> None:
         """Refuses a network that is built for other data, in the terms of its topology.

@@ -23,6 +23,7 @@ __all__ = [
     "best_thresholds",
     "by_tier",
     "choose_thresholds",
+    "class_recall",
     "evaluate",
     "individual_accuracy",
     "measure",
@@ -42,6 +43,8 @@ class Evaluation:
         overall_accuracy: Every sample classified where it leaves.
         exit_balanced_accuracy: As `exit_accuracy`, but the mean over the classes of each class's accuracy.
         overall_balanced_accuracy: As `overall_accuracy`, but the mean over the classes.
+        class_recall: Share of each class's samples that is classified right where they leave, in the classes'
+            order; None for a class without test samples. Their mean is the balanced accuracy.
         exit_shares: Fraction of the samples that leave at each tier.
         thresholds: T by tier, for all tiers but the last.
         bytes_per_sample: Average bytes per sample and device, Eq. (1).
@@ -55,6 +58,7 @@ class Evaluation:
     overall_accuracy: float
     exit_balanced_accuracy: Mapping[str, float]
     overall_balanced_accuracy: float
+    class_recall: Sequence[float | None]
     exit_shares: Mapping[str, float]
     thresholds: Mapping[str, float]
     bytes_per_sample: float
@@ -70,6 +74,7 @@ class Evaluation:
             **asdict(self),
             "devices": list(self.individual_accuracy),
             "individual_accuracy": list(self.individual_accuracy.values()),
+            "class_recall": list(self.class_recall),
             "local_accuracy": self.exit_accuracy.get("local"),
             "edge_accuracy": self.exit_accuracy.get("edge"),
             "cloud_accuracy": self.exit_accuracy.get("cloud"),
@@ -237,6 +242,7 @@ def measure(
         overall_accuracy=float((staged.labels == truth).mean()),
         exit_balanced_accuracy={tier: balanced_accuracy(answer, truth) for tier, answer in answers.items()},
         overall_balanced_accuracy=balanced_accuracy(staged.labels, truth),
+        class_recall=class_recall(staged.labels, truth, topology.classes),
         exit_shares=dict(zip(tiers, shares, strict=True)),
         thresholds={tier: thresholds[tier] for tier in early},
         bytes_per_sample=cost,
@@ -246,6 +252,19 @@ def measure(
     )
 
 
+def class_recall(answers: ArrayLike, labels: ArrayLike, classes: int) -> tuple[float | None, ...]:
+    """Share of each class's samples that is classified right; None for a class that does not occur.
+
+    Args:
+        answers: `(samples,)` int, the classes that were given.
+        labels: `(samples,)` int, the true classes.
+        classes: Number of classes.
+    """
+    is_right, truth = np.asarray(answers) == np.asarray(labels), np.asarray(labels)
+    occurs = [truth == label for label in range(classes)]
+    return tuple(float(is_right[rows].mean()) if rows.any() else None for rows in occurs)
+
+
 def balanced_accuracy(answers: ArrayLike, labels: ArrayLike) -> float:
     """Mean over the classes that occur of the share of each class's samples that is classified right.
 
@@ -253,8 +272,9 @@ def balanced_accuracy(answers: ArrayLike, labels: ArrayLike) -> float:
         answers: `(samples,)` int, the classes that were given.
         labels: `(samples,)` int, the true classes; at least one.
     """
-    given, truth = np.asarray(answers), np.asarray(labels)
-    return float(np.mean([(given[truth == label] == label).mean() for label in np.unique(truth)]))
+    truth = np.asarray(labels)
+    recalls = class_recall(answers, truth, int(truth.max()) + 1)
+    return float(np.mean([recall for recall in recalls if recall is not None]))
 
 
 def individual_accuracy(

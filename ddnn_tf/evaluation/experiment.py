@@ -90,8 +90,13 @@ class Experiment:
 
     @property
     def balance(self) -> bool:
-        """Whether the classes are so unequal that balanced accuracy stands beside accuracy."""
+        """Whether training weights the classes, and balanced accuracy judges."""
         return self.data().balance
+
+    @property
+    def shows_balance(self) -> bool:
+        """Whether balanced accuracy stands beside accuracy."""
+        return self.data().is_unequal
 
     def with_source(self, source: DataSource, epochs: int) -> Experiment:
         """The same experiment on other data; it shares directory and seeds."""

@@ -41,7 +41,7 @@ def column(name: str, *, balanced: bool = False) -> str:
 def accuracy_columns(
     names: Sequence[str], evaluations: Sequence[Evaluation], *, balance: bool
 ) -> dict[str, Cell]:
-    """A column for each accuracy, and one of balanced accuracy beside it where classes are weighted.
+    """A column for each accuracy, and one of balanced accuracy beside it where classes are unequal.
 
     Args:
         names: Tiers and `OVERALL`, in the order of the columns.

@@ -69,6 +69,7 @@ class Trial:
             "tensorflow": tf.__version__,
             "sources": _sources_digest(tuple(sorted(layers))),
             "data": self.data_sha256,
+            "class_weights": self.source.class_weights,
             "devices": self.devices,
             "topology": self.topology.model_dump(mode="json"),
             "individual": self.is_individual,

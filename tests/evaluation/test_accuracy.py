@@ -42,6 +42,7 @@ def test_measures_agree_with_a_walk_by_hand(
     assert list(found.exit_accuracy) == ["local", "cloud"]
     assert found.individual_accuracy == {}
     by_class = [(answers[labels == label] == label).mean() for label in range(2)]
+    assert found.class_recall == pytest.approx(by_class)
     assert found.overall_balanced_accuracy == pytest.approx(np.mean(by_class))
     assert found.test_samples == 16
 

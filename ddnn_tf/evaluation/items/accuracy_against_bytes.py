@@ -52,7 +52,7 @@ def tables(experiment: Experiment) -> list[Table]:
                     "validation bytes": estimate([each.bytes_per_sample for each in known]),
                     "validation overall %": percent([each.overall_accuracy for each in known]),
                     "bytes": estimate([each.bytes_per_sample for each in tested]),
-                    **accuracy_columns((OVERALL,), tested, balance=experiment.balance),
+                    **accuracy_columns((OVERALL,), tested, balance=experiment.shows_balance),
                 }
             )
     best = undominated([(mean(row["validation bytes"]), -mean(row["validation overall %"])) for row in rows])

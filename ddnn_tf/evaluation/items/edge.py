@@ -51,7 +51,7 @@ def tables(experiment: Experiment) -> list[Table]:
         rows.append(
             {
                 "configuration": _NAMES[letter],
-                **accuracy_columns((*_TIERS, OVERALL), found, balance=experiment.balance),
+                **accuracy_columns((*_TIERS, OVERALL), found, balance=experiment.shows_balance),
                 **{
                     f"left at {tier} %": percent([each.exit_shares[tier] for each in found])
                     for tier in _TIERS

@@ -79,7 +79,7 @@ def _single(experiment: Experiment) -> Table:
             {
                 "rank": rank,
                 **individual_columns(experiment, rank),
-                **accuracy_columns(_EXITS, found, balance=experiment.balance),
+                **accuracy_columns(_EXITS, found, balance=experiment.shows_balance),
                 **paper_columns(printed.get(rank)),
             }
         )
@@ -99,7 +99,7 @@ def _subsets(experiment: Experiment) -> Table:
         by_seed = [_without(experiment, seed, chosen) for seed in experiment.seeds]
         row: dict[str, Cell] = {"failed": number, "sets": len(chosen)}
         for name in _EXITS:
-            row |= _mean_worst_best(name, by_seed, experiment.balance)
+            row |= _mean_worst_best(name, by_seed, experiment.shows_balance)
         row["bytes"] = estimate(
             [sum(each.bytes_per_sample for each in found) / len(found) for found in by_seed]
         )

@@ -64,7 +64,7 @@ def tables(experiment: Experiment) -> list[Table]:
             {
                 "devices": number,
                 **individual_columns(experiment, number),
-                **accuracy_columns(("local", "cloud", OVERALL), found, balance=experiment.balance),
+                **accuracy_columns(("local", "cloud", OVERALL), found, balance=experiment.shows_balance),
                 **paper_columns(printed.get(number)),
             }
         )
@@ -94,7 +94,7 @@ def with_devices(experiment: Experiment, number: int) -> list[Trial]:
 
 def individual_columns(experiment: Experiment, rank: int) -> dict[str, Cell]:
     """Accuracy of the device of a rank alone, 1 being the worst of each seed."""
-    kinds = (False, True) if experiment.balance else (False,)
+    kinds = (False, True) if experiment.shows_balance else (False,)
     columns: dict[str, Cell] = {}
     for balanced in kinds:
         by_seed = []

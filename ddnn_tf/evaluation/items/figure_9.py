@@ -72,7 +72,7 @@ def tables(experiment: Experiment) -> list[Table]:
         rows.append(
             {
                 "filters": filters,
-                **accuracy_columns(("local", "cloud", OVERALL), found, balance=experiment.balance),
+                **accuracy_columns(("local", "cloud", OVERALL), found, balance=experiment.shows_balance),
                 "local exit %": percent([each.exit_shares["local"] for each in found]),
                 "bytes": estimate([each.bytes_per_sample for each in found]),
                 "device memory / B": device_memory(experiment.topology(filters=filters)),

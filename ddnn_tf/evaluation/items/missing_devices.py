@@ -65,7 +65,7 @@ def tables(experiment: Experiment) -> list[Table]:
         rows.append(
             {
                 "missing": str(printed["missing"]),
-                **accuracy_columns(("cloud", "local", OVERALL), found, balance=digits.balance),
+                **accuracy_columns(("cloud", "local", OVERALL), found, balance=digits.shows_balance),
                 "reference cloud %": printed["accuracy_pct"],
             }
         )

@@ -42,7 +42,7 @@ def tables(experiment: Experiment) -> list[Table]:
                 "what is sent": name,
                 "bytes": cost,
                 "reduction": raw / cost.mean,
-                **accuracy_columns((OVERALL,), found, balance=experiment.balance),
+                **accuracy_columns((OVERALL,), found, balance=experiment.shows_balance),
                 "paper bytes": theirs,
                 "paper reduction": RAW_BYTES / theirs,
             }

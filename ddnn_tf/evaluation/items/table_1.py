@@ -51,7 +51,7 @@ def tables(experiment: Experiment) -> list[Table]:
         rows.append(
             {
                 "scheme": "-".join(pair),
-                **accuracy_columns(("local", "cloud", OVERALL), found, balance=experiment.balance),
+                **accuracy_columns(("local", "cloud", OVERALL), found, balance=experiment.shows_balance),
                 "paper local %": theirs.get("local_pct"),
                 "paper cloud %": theirs.get("cloud_pct"),
             }

@@ -50,7 +50,7 @@ def at_threshold(experiment: Experiment, threshold: float | None) -> dict[str, C
     found = [experiment.measure(trial, thresholds) for trial in trials(experiment)]
     return {
         "local exit %": percent([each.exit_shares["local"] for each in found]),
-        **accuracy_columns((OVERALL,), found, balance=experiment.balance),
+        **accuracy_columns((OVERALL,), found, balance=experiment.shows_balance),
         "bytes": estimate([each.bytes_per_sample for each in found]),
     }
 
