@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 import ddnn_tf
-from ddnn_tf.cli import cluster, data, export, place, reproduce, serve, train
+from ddnn_tf.cli import check, cluster, data, export, place, reproduce, serve, train
 
 __all__ = ["app", "main"]
 
@@ -41,6 +41,7 @@ for _command in (
     cluster.certs,
 ):
     app.command()(_command)
+data.app.command("check")(check.check)
 app.add_typer(data.app, name="data")
 app.add_typer(serve.app, name="serve")
 app.add_typer(place.app, name="place")

@@ -27,7 +27,7 @@ class _ShowsByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_ShowsByDefault,
-    help="Show what is in a data set.\n\n`ddnn data NAME` is short for `ddnn data show NAME`.",
+    help="Show what is in a data set, or check it.\n\n`ddnn data NAME` is short for `ddnn data show NAME`.",
 )
 
 

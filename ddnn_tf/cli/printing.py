@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
-__all__ = ["new_table", "print_json", "print_line", "show", "warn_of_plaintext", "working"]
+__all__ = ["new_table", "print_json", "print_line", "progress_bars", "show", "warn_of_plaintext", "working"]
 
 _FILE_WIDTH = 130
 
@@ -53,6 +54,33 @@ def working() -> Iterator[Callable[[str], None]]:
         return
     with console.status("reading ...") as status:
         yield status.update
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on stderr how far each stage of a work is, if that is a terminal.
+
+    Yields:
+        A function that takes the name of a stage, how much of it is done, and out of how much.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
+    tasks: dict[str, TaskID] = {}
+    bars = Progress(console=console, transient=True)
+
+    def report(stage: str, done: int, total: int) -> None:
+        # Not before there is something to show: what runs before may show a bar of its own.
+        bars.start()
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage)
+        bars.update(tasks[stage], completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        bars.stop()
 
 
 def warn_of_plaintext() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ Progress = Callable[[str, int, int], None]
 # Below this share, pairs also come up among unrelated samples that can differ but little (MNIST: 0.06 %).
 _LEAK_SHARE = 0.01
 _PAIRS = 12
+# Picture files of a device whose size is looked up: all of a small folder, some of a large one.
+_SIZES_READ = 500
 _NOT_COMPARED = (
     "readings in time are not compared, because they repeat by nature (one quiet night is like another): "
     "split them by time or by group"
@@ -55,6 +58,7 @@ class DataCheck:
         data: The data set in its parts; None if the errors keep it from being split.
         surveys: What is known of each device's views.
         leaks: The search for near-identical samples; None if nothing could be compared.
+        original_sizes: Width and height of each device's picture files, in words; empty without such files.
         shared_groups: Share of the test samples whose object or group is in the training part, too; None if
             groups are not known.
     """
@@ -66,6 +70,7 @@ class DataCheck:
     surveys: Mapping[str, Survey] = field(default_factory=dict)
     leaks: Leaks | None = None
     shared_groups: float | None = None
+    original_sizes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def leak_share(self) -> float | None:
@@ -176,6 +181,7 @@ class DataCheck:
             "views": {
                 device: {
                     "input": list(data.shapes[device]),
+                    "original_sizes": self.original_sizes.get(device),
                     "present": class_counts(data, np.flatnonzero(data.presence[:, number])),
                     "absent": int((~data.presence[:, number]).sum()),
                     "without_contrast": int(
@@ -209,7 +215,13 @@ def check_source(source: DataSource, progress: Progress | None = None) -> DataCh
         return DataCheck(recording.name, (*recording.problems, Problem("split", str(error))))
     if source.class_weights is not None:
         data = replace(data, balance=source.class_weights == "balanced")
-    return check_dataset(data, recording.problems, progress)
+    check = check_dataset(data, recording.problems, progress)
+    if data.files and source.path is not None:
+        place = Path(source.path)
+        check = replace(
+            check, original_sizes=_original_sizes(data, place if place.is_dir() else place.parent)
+        )
+    return check
 
 
 def check_dataset(
@@ -238,6 +250,22 @@ def check_dataset(
         *view_problems(data, surveys),
     )
     return replace(check, warnings=warnings)
+
+
+def _original_sizes(data: MultiViewDataset, root: Path) -> dict[str, str]:
+    """Width and height of picture files, from the smallest to the largest of those that are looked at."""
+    from PIL import Image
+
+    words = {}
+    for device, names in data.files.items():
+        files = names[names != ""]
+        sizes = set()
+        for file in files[:: -(-len(files) // _SIZES_READ)] if len(files) else ():
+            with Image.open(root / file) as picture:
+                sizes.add(picture.size)
+        ends = [f"{width}x{height}" for width, height in sorted(sizes, key=lambda size: size[0] * size[1])]
+        words[device] = " to ".join(dict.fromkeys([*ends[:1], *ends[-1:]]))
+    return words
 
 
 def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:

@@ -198,7 +198,7 @@ def _duplicates(
     if disagrees.any():
         among = np.repeat(disagrees, np.diff(starts, append=len(rows)))
         yield Problem(
-            "labels_disagree",
+            "labels",
             f"{int(among.sum()):,} {what} have another label than an equal one: at most one of the labels is "
             "right.",
             names_of_views(data, device, rows[among]),

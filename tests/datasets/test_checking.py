@@ -203,7 +203,7 @@ def test_duplicate_files_and_labels_that_disagree() -> None:
         f"device_{device}": np.array([f"{device}/{row}.png" for row in range(SAMPLES)]) for device in (0, 1)
     }
     check = check_dataset(dataset(images, files=files))
-    assert [problem.kind for problem in check.warnings] == ["duplicate", "duplicate", "labels_disagree"]
+    assert [problem.kind for problem in check.warnings] == ["duplicate", "duplicate", "labels"]
     assert (
         "3 pictures of 'device_0' are equal to another one, 1 of them different" in check.warnings[0].message
     )
@@ -268,6 +268,7 @@ def test_json_holds_everything() -> None:
     assert found["contents"]["parts"]["train"] == {"empty": 40, "busy": 40}
     assert found["contents"]["views"]["device_1"] == {
         "input": [16, 16, 3],
+        "original_sizes": None,
         "present": {"empty": 59, "busy": 60},
         "absent": 1,
         "without_contrast": 0,
