@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["write_mfeat", "write_occupancy"]
+__all__ = ["write_epfl", "write_mfeat", "write_occupancy", "write_pictures"]
 
 _DAYS, _MINUTES = 3, 600
 
@@ -39,3 +39,50 @@ def write_mfeat(file: Path) -> None:
         for name, size in sizes.items()
     }
     np.savez_compressed(file, **views, y=labels)
+
+
+def write_epfl(file: Path) -> None:
+    """242 frames of bright cars, dark persons and middling buses, from six cameras that see every other one."""
+    random = np.random.default_rng(0)
+    frames = np.arange(1, 243)
+    labels = np.where(frames % 10 == 0, 1, np.where(frames % 3 == 0, 2, 0))
+    images = (
+        random.integers(0, 60, (242, 6, 32, 32, 3))
+        + np.array([180, 90, 0])[labels][:, None, None, None, None]
+    )
+    present = (frames[:, None] + np.arange(6)) % 2 == 0
+    np.savez_compressed(
+        file,
+        X=np.where(present[..., None, None, None], images, 7).astype(np.uint8),
+        y=labels,
+        classes=np.array(["car", "bus", "person"]),
+        present=present,
+        frame=frames,
+        part=np.array(["train", "train", "train", "holdout", "test"])[frames % 5],
+    )
+
+
+def write_pictures(
+    folder: Path, *, samples: int = 60, devices: tuple[str, ...] = ("door", "gate", "roof")
+) -> list[Path]:
+    """Pictures of three classes, a bright stripe in another place for each; every fifth sample lacks the first.
+
+    Returns:
+        The files, in the order of samples and devices.
+    """
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    files = []
+    for sample in range(samples):
+        label = sample % 3
+        for device in devices:
+            if device == devices[0] and sample % 5 == 0:
+                continue
+            pixels = random.integers(0, 100, (24, 30, 3))
+            pixels[:, 10 * label : 10 * label + 10] += 150
+            file = folder / device / ("bus", "car", "person")[label] / f"{sample:03}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(file)
+            files.append(file)
+    return files

@@ -26,13 +26,17 @@ from ddnn_tf.datasets.source import (
 from ddnn_tf.datasets.splits import PARTS, hold_out, split_at_random, split_by_instance
 
 if TYPE_CHECKING:
+    from ddnn_tf.datasets.arrays import load_arrays
+    from ddnn_tf.datasets.epfl import load_epfl
     from ddnn_tf.datasets.eth80 import load_eth80
     from ddnn_tf.datasets.fitting import fitting_topology
+    from ddnn_tf.datasets.folder import load_folder
     from ddnn_tf.datasets.mfeat import load_mfeat
     from ddnn_tf.datasets.mvmc import load_mvmc
     from ddnn_tf.datasets.occupancy import load_occupancy
     from ddnn_tf.datasets.partitioned import load_partitioned
     from ddnn_tf.datasets.scenes import load_scenes
+    from ddnn_tf.datasets.table import load_table
 
 __all__ = [
     "ABSENT",
@@ -46,13 +50,17 @@ __all__ = [
     "coded_views",
     "fitting_topology",
     "hold_out",
+    "load_arrays",
     "load_dataset",
+    "load_epfl",
     "load_eth80",
+    "load_folder",
     "load_mfeat",
     "load_mvmc",
     "load_occupancy",
     "load_partitioned",
     "load_scenes",
+    "load_table",
     "register_dataset",
     "register_recording",
     "split_at_random",
@@ -61,12 +69,16 @@ __all__ = [
 
 _HOME = {
     "fitting_topology": "fitting",
+    "load_arrays": "arrays",
+    "load_epfl": "epfl",
     "load_eth80": "eth80",
+    "load_folder": "folder",
     "load_mfeat": "mfeat",
     "load_mvmc": "mvmc",
     "load_occupancy": "occupancy",
     "load_partitioned": "partitioned",
     "load_scenes": "scenes",
+    "load_table": "table",
 }
 
 
