@@ -205,10 +205,12 @@ def _print_answers(answers: list[dict[str, Any]]) -> None:
         devices = ", ".join(answer["devices"][answer["exit"]])
         size = sum(answer["payload_bytes"].values())
         name = f" {answer['class_name']}" if answer["class_name"] else ""
+        degraded = " (degraded)" if answer["degraded"] else ""
+        surest = max(answer["probabilities"])
         print(
-            f"sample {answer['sample']}: class {answer['label']}{name} ({max(answer['probabilities']):.1%}) at the "
-            f"{answer['exit']} exit{' (degraded)' if answer['degraded'] else ''}; entropy {entropies}; "
-            f"{devices}; {size} bytes; {1000 * answer['total_seconds']:.1f} ms"
+            f"sample {answer['sample']}: class {answer['label']}{name} ({surest:.1%}) at the "
+            f"{answer['exit']} exit{degraded}; entropy {entropies}; {devices}; {size} bytes; "
+            f"{1000 * answer['total_seconds']:.1f} ms"
         )
 
 

@@ -47,6 +47,7 @@ def export(
     lce (Larq Compute Engine), savedmodel (the cloud, for TF Serving), c, c-fixed (bit-exact C99 for
     microcontrollers, devices only), and those of plug-ins. If an artefact misses its tolerance, the command
     fails and writes nothing. With the Arm toolchain and QEMU installed, it measures C on three boards.
+    --json prints a list: the verification of each artefact, and its details (operators, sizes, boards).
 
     Examples:
 
@@ -70,13 +71,11 @@ def export(
         for artefact in bundle.artefacts
         if "boards" in artefact.details
     }
-    records = [
-        {**record, **on_boards.get((record["section"], record["target"]), {})}
-        for record in bundle.verification
-    ]
-    _print_verification(records, as_json)
     if as_json:
+        details = {(artefact.section, artefact.target): artefact.details for artefact in bundle.artefacts}
+        print_json([{**details[each["section"], each["target"]], **each} for each in bundle.verification])
         return
+    _print_verification(bundle.verification)
     if on_boards:
         _print_boards(on_boards)
     for artefact in bundle.artefacts:
@@ -156,7 +155,11 @@ def verify(bundle: options.BundlePath, as_json: options.Json = False) -> None:
 
     with working() as report:
         checks = verify_bundle(bundle, report)
-    _print_verification([asdict(check) for check in checks], as_json)
+    records = [asdict(check) for check in checks]
+    if as_json:
+        print_json(records)
+    else:
+        _print_verification(records)
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
 
@@ -182,10 +185,7 @@ def benchmark(bundle: options.BundlePath, as_json: options.Json = False) -> None
     show(table, NOTE)
 
 
-def _print_verification(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json(list(records))
-        return
+def _print_verification(records: Sequence[Mapping[str, Any]]) -> None:
     columns = ("target", "bytes", "equal bits", "equal decisions", "max logit error", "accuracy", "passed")
     first = records[0]
     title = (

@@ -56,21 +56,19 @@ Json = Annotated[
 
 
 _REMEDIES = {
-    ("run", "bundle"): "name the run that it was exported from; for bundles there are `ddnn verify`, "
-    "`benchmark`, `cluster` and `serve`",
-    ("run", "topology"): "train it first, `ddnn train --topology {path} --out RUN`",
-    (
-        "run",
-        "Keras model",
-    ): "name the run directory that it is in, or make C of it with `ddnn export-c {path}`",
-    ("run", "file"): "name a directory",
-    ("bundle", "run"): "export it first, `ddnn export {path} --out BUNDLE`",
-    (
-        "bundle",
-        "topology",
-    ): "train it first, `ddnn train --topology {path} --out RUN`, then `ddnn export RUN`",
-    ("bundle", "Keras model"): "export the run that it is in with `ddnn export`",
-    ("bundle", "file"): "name a directory or a file .zip",
+    "run": {
+        "bundle": "name the run that it was exported from; for bundles there are `ddnn verify`, `benchmark`, "
+        "`cluster` and `serve`",
+        "topology": "train it first, `ddnn train --topology {path} --out RUN`",
+        "Keras model": "name the run directory that it is in, or make C of it with `ddnn export-c {path}`",
+        "file": "name a directory",
+    },
+    "bundle": {
+        "run": "export it first, `ddnn export {path} --out BUNDLE`",
+        "topology": "train it first, `ddnn train --topology {path} --out RUN`, then `ddnn export RUN`",
+        "Keras model": "export the run that it is in with `ddnn export`",
+        "file": "name a directory or a file .zip",
+    },
 }
 """What helps, by what is wanted and what a path is in its place."""
 
@@ -94,7 +92,7 @@ def _only(*wanted: str) -> Callable[[Path], Path]:
             expected = {"run": "a directory made by `ddnn train`", "bundle": "a bundle made by `ddnn export`"}
             raise ValueError(
                 f"Expected {' or '.join(expected[each] for each in wanted)}, but '{path}' is a {kind}: "
-                f"{_REMEDIES[wanted[0], kind].format(path=path)}."
+                f"{_REMEDIES[wanted[0]][kind].format(path=path)}."
             )
         return path
 

@@ -41,6 +41,9 @@ _Log = Annotated[
 _Aggregator = Annotated[
     str, typer.Option("--aggregator", help="Where the aggregator listens.", metavar="HOST:PORT")
 ]
+_Json = Annotated[
+    bool, typer.Option("--json", help="Print each event as a line of JSON on stdout, and nothing else there.")
+]
 _Name = Annotated[str, typer.Option("--name", help="Its name in the topology.", metavar="NAME")]
 
 app = typer.Typer(
@@ -88,7 +91,7 @@ def device(
     wait: _Wait = 10.0,
     metrics: _Metrics = None,
     log: _Log = "warning",
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """An end device: sends its class vector for every sample, and its feature map when asked to.
 
@@ -146,7 +149,7 @@ def serve_aggregator(
     wait: _Wait = 10.0,
     metrics: _Metrics = None,
     log: _Log = "warning",
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """The coordinating process: asks the devices, decides by entropy, asks the tiers above if unsure.
 
@@ -207,7 +210,7 @@ def local(
     engine: _Engine = "tflite",
     metrics: _Metrics = None,
     log: _Log = "warning",
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """One of several local aggregators: joins the class vectors of its devices, reports to the aggregator.
 
@@ -238,7 +241,7 @@ def edge(
     wait: _Wait = 10.0,
     metrics: _Metrics = None,
     log: _Log = "warning",
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """An edge of any level: joins the feature maps of its senders, and decides or passes its own up.
 
@@ -261,7 +264,7 @@ def cloud(
     engine: _Engine = "tflite",
     metrics: _Metrics = None,
     log: _Log = "warning",
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """The cloud: joins feature maps and always answers; samples that arrive together run together.
 
@@ -298,7 +301,7 @@ def gateway(
     wait: _Wait = 10.0,
     metrics: _Metrics = None,
     log: _Log = "warning",
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """A gateway for microcontrollers: their framed messages over UDP or TCP, with a key for each.
 
@@ -338,7 +341,7 @@ def plan(
     plaintext: options.Plaintext = False,
     wait: _Wait = 60.0,
     log: _Log = "warning",
-    as_json: options.Json = False,
+    as_json: _Json = False,
 ) -> None:
     """The processes that a deployment plan gives a unit, until told to end or one of them ends.
 

@@ -32,7 +32,9 @@ def train(
     filters: Annotated[
         str | None,
         typer.Option(
-            "--filters", help="Filters of a device's ConvP block; of several, by commas: 4,8.", show_default="4"
+            "--filters",
+            help="Filters of a device's ConvP block; of several, by commas: 4,8.",
+            show_default="4",
         ),
     ] = None,
     local: Annotated[

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ddnn_tf.datasets.multiview import MultiViewDataset
@@ -23,7 +24,7 @@ def fitting_topology(
     data: MultiViewDataset,
     configuration: str = "c",
     *,
-    filters: int = 4,
+    filters: int | Sequence[int] = 4,
     precision: Precision = "binary",
     **options: Any,
 ) -> Topology:
@@ -32,14 +33,17 @@ def fitting_topology(
     Args:
         data: The data set.
         configuration: `a` to `f`; in (b) and (d) the data must have one device.
-        filters: Filters of a device's ConvP block; a device that senses a vector gets an FC block of 32
-            units in its place.
+        filters: Filters of a device's ConvP block, or of each of several; a device that senses a vector gets
+            an FC block of 32 units in their place.
         precision: Of the devices' blocks.
         options: As `Topology.figure_2`: `local`, `upper`, `cloud_precision`.
 
     Raises:
         ValueError: An unknown configuration, or a value that `Topology` refuses.
     """
+    blocks = (filters,) if isinstance(filters, int) else tuple(filters)
+    if not blocks or min(blocks) < 1:
+        raise ValueError(f"Expected `filters` to be positive, one number for each block, but got {filters}.")
     devices = []
     for name, shape in data.shapes.items():
         is_vector = len(shape) == 1
@@ -47,7 +51,7 @@ def fitting_topology(
             Devices(
                 name=name,
                 input=shape,
-                filters=() if is_vector else (filters,),
+                filters=() if is_vector else blocks,
                 units=(_UNITS,) if is_vector else (),
                 precision=precision,
             )

@@ -20,7 +20,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from ddnn_tf.cli import app
+import ddnn_tf
+from ddnn_tf.cli import app, main
+from ddnn_tf.topology import Topology
 
 pytestmark = pytest.mark.slow
 
@@ -161,9 +163,11 @@ def test_ctrl_c_is_one_line_and_exit_code_130(mnist: Path, tmp_path: Path) -> No
 def test_one_device_configurations_need_no_further_option(mnist: Path, tmp_path: Path) -> None:
     result = ddnn(
         "train", "--data", "mnist", "--path", mnist, "--configuration", "b", "--epochs", 1,
-        "--out", tmp_path / "run", "--json",
+        "--filters", "2,4", "--out", tmp_path / "run", "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    (device,) = Topology.load(tmp_path / "run" / "topology.yaml").devices
+    assert device.filters == (2, 4)
     assert len(json.loads(result.stdout)["individual_accuracy"]) == 1
 
 
@@ -180,6 +184,35 @@ def test_the_number_of_devices_is_that_of_the_topology(mnist: Path, tmp_path: Pa
     )
     assert_one_line_error(ddnn(*command, "--filters", 3, "--out", tmp_path / "x"), "--filters and --topology")
     assert not (tmp_path / "x").exists()
+
+
+def test_twelve_devices_with_two_blocks_as_python_builds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ddnn_tf import runs  # here, because it imports TensorFlow
+
+    views = {f"camera_{number}": np.full((60, 64, 64, 1), number, np.uint8) for number in range(12)}
+    np.savez(tmp_path / "hall.npz", **views, y=np.arange(60) % 2)
+    trained: list[Topology] = []
+
+    def train_run(place: Path, topology: Topology, *_: object, **__: object) -> None:
+        trained.append(topology)
+        raise ValueError("as far as the test goes: to train that takes a minute")
+
+    monkeypatch.setattr(runs, "train_run", train_run)
+    command = ["ddnn", "train", "--data", "arrays", "--path", str(tmp_path / "hall.npz"), "--out", "run"]
+    for filters, message in (
+        ("2,4", "as far as the test goes"),
+        ("2x4", "--filters like 4 or 4,8, but got '2x4'"),
+    ):
+        monkeypatch.setattr("sys.argv", [*command, "--filters", filters])
+        with pytest.raises(SystemExit):
+            main()
+        assert message in capsys.readouterr().err
+    (topology,) = trained
+    devices = topology.hierarchy.devices
+    assert len(devices) == 12
+    assert all(node.sensor.shape == (64, 64, 1) and node.output.shape == (16, 16, 4) for node in devices)
 
 
 def test_unlike_devices(tmp_path: Path) -> None:
@@ -261,7 +294,9 @@ def test_help_shows_every_text_and_every_default(
         assert words(parameter.help or "") in shown
         if isinstance(parameter.show_default, str):
             assert words(f"[default: ({parameter.show_default})]") in shown
-    assert any(parameter.name == "as_json" for parameter in COMMANDS[path].params)
+    as_json = next(parameter for parameter in COMMANDS[path].params if parameter.name == "as_json")
+    what = "each event as a line of" if path[0] == "serve" else "the result as"
+    assert as_json.help == f"Print {what} JSON on stdout, and nothing else there."
 
 
 def test_help_is_there_at_once() -> None:
@@ -282,6 +317,67 @@ def test_help(command: list[str]) -> None:
     result = ddnn(*command, "--help")
     assert result.returncode == 0
     assert "Usage" in result.stdout
+
+
+def test_the_version() -> None:
+    result = ddnn("--version")
+    assert (result.returncode, result.stdout) == (0, f"ddnn_tf {ddnn_tf.__version__}\n")
+
+
+def test_a_group_without_a_command_shows_its_help_alone() -> None:
+    result = ddnn("serve")
+    assert result.returncode == 2
+    assert "aggregator" in result.stdout + result.stderr
+    assert "ddnn:" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "message"),
+    [
+        ("evaluate", "x.zip", "'x.zip' is a bundle: name the run that it was exported from"),
+        ("evaluate", "bundle", "'bundle' is a bundle: name the run"),
+        ("evaluate", "t.yaml", "is a topology: train it first, `ddnn train --topology t.yaml --out RUN`"),
+        ("evaluate", "m.keras", "is a Keras model: name the run directory that it is in"),
+        ("evaluate", "empty", "'empty' lacks run.json"),
+        ("export --out y", "x.zip", "'x.zip' is a bundle"),
+        ("place --network t.yaml", "x.zip", "'x.zip' is a bundle"),
+        ("verify", "run", "'run' is a run: export it first, `ddnn export run --out BUNDLE`"),
+        ("verify", "t.yaml", "is a topology: train it first"),
+        ("verify", "empty", "'empty' lacks 'manifest.json': it is no bundle"),
+        ("benchmark", "run", "'run' is a run"),
+        ("benchmark", "m.keras", "is a Keras model: export the run that it is in"),
+        ("serve cloud", "run", "'run' is a run: export it first"),
+        ("cluster", "t.yaml", "is a topology: train it first"),
+        ("cluster", "other.txt", "'other.txt' is a file: name a directory"),
+        ("certs --out y", "m.keras", "is a Keras model: name the run directory"),
+        ("topology", "empty", "'empty' is neither a run nor a bundle"),
+        ("topology", "nowhere", "no topology, run or bundle 'nowhere'"),
+        ("train --out y --topology", "nowhere", "No such file or directory: 'nowhere'"),
+    ],
+)
+def test_one_kind_in_place_of_another_is_told_with_the_command_that_helps(
+    command: str,
+    place: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for directory in ("run", "bundle", "empty"):
+        (tmp_path / directory).mkdir()
+    for file in ("run/topology.yaml", "bundle/manifest.json", "x.zip", "t.yaml", "m.keras", "other.txt"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    first, *rest = command.split()
+    words = [first, *rest, place] if first in ("train", "serve") else [first, place, *rest]
+    monkeypatch.setattr("sys.argv", ["ddnn", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert message in printed.err
 
 
 def test_no_arguments_shows_the_help() -> None:

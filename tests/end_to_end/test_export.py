@@ -47,6 +47,10 @@ def bundle(run: Path) -> Path:
     engines = ("tflite", "tflite-int8", "micro", "micro-int8", "micro-int16", "lce", "c", "c-fixed")
     devices = {("device_0", name) for name in engines}
     assert pairs >= devices | {("local", "tflite"), ("cloud", "lce"), ("cloud", "savedmodel")}
+    # What the tables and lines of the command say, too.
+    by_target = {record["target"]: record for record in records}
+    assert by_target["tflite"]["operators"]
+    assert by_target["lce"]["binary_layers"]
     exact = [record for record in records if "int" not in record["target"]]
     assert all(record["decision_agreement"] == 1 for record in exact)
     assert all(record["bit_agreement"] in (1, None) for record in exact)
