@@ -131,7 +131,7 @@ def _check(file: Path, arrays: dict[str, NDArray]) -> None:
 
 def _from_source(source: DataSource) -> MultiViewDataset:
     data = load_epfl(source.path, split=source.split or "random", seed=source.seed)
-    return data.with_devices(data.device_names[: source.cameras])
+    return data.first_devices(source.devices)
 
 
 register_dataset(

@@ -238,6 +238,19 @@ class MultiViewDataset:
                 "labels or split): bring back the files of the training, or train again."
             )
 
+    def first_devices(self, count: int | None) -> MultiViewDataset:
+        """The same samples seen by the first devices only; None: by all.
+
+        Raises:
+            ValueError: There are fewer.
+        """
+        if count is not None and count > len(self.views):
+            raise ValueError(
+                f"Expected `devices` to be at most {len(self.views)}, as many as '{self.name}' has, but got "
+                f"{count}."
+            )
+        return self.with_devices(self.device_names[:count])
+
     def with_devices(self, chosen: Sequence[str]) -> MultiViewDataset:
         """The same samples seen by some of the devices only, in the order given.
 

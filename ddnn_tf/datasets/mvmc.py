@@ -137,7 +137,7 @@ def _read_order(file: Path, samples: int) -> np.ndarray:
 
 def _from_source(source: DataSource) -> MultiViewDataset:
     data = load_mvmc(source.path, split_file=source.split_file, seed=source.seed)
-    return data.with_devices(data.device_names[: source.cameras])
+    return data.first_devices(source.devices)
 
 
 register_dataset(

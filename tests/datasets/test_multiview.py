@@ -114,6 +114,13 @@ def test_balanced_weights_are_inverse_to_the_shares_of_training(tiny_data: Multi
     assert weights[data.targets("train")].mean() == pytest.approx(1)
 
 
+def test_the_first_devices_or_all(tiny_data: MultiViewDataset) -> None:
+    assert tiny_data.first_devices(1).device_names == ("device_0",)
+    assert tiny_data.first_devices(None).device_names == tiny_data.device_names
+    with pytest.raises(ValueError, match="`devices` to be at most 2, as many as 'tiny' has, but got 3"):
+        tiny_data.first_devices(3)
+
+
 def test_other_data_have_another_digest(tiny_data: MultiViewDataset) -> None:
     assert replace(tiny_data).digest() == tiny_data.digest()
     coded = replace(tiny_data, codings={"device_0": Coding(scale=(1,), offset=(0,))})

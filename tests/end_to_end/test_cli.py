@@ -396,6 +396,7 @@ def test_no_arguments_shows_the_help() -> None:
         (["train", "--out", "x", "--data", "mvmc"], "--path"),
         (["train", "--out", "x", "--data", "eth80", "--path", "none.npz"], "none.npz"),
         (["data", "scenes", "--split", "object"], "object"),
+        (["train", "--out", "x", "--devices", "12"], "at most 6, as many as 'scenes' has, but got 12"),
         (["evaluate", "nowhere"], "no run directory 'nowhere'"),
     ],
 )

@@ -154,7 +154,7 @@ def _cached(samples: int, seed: int) -> _Scenes:
 
 def _from_source(source: DataSource) -> MultiViewDataset:
     data = load_scenes(split=source.split or "random", seed=source.seed)
-    return data.with_devices(data.device_names[: source.cameras])
+    return data.first_devices(source.devices)
 
 
 register_dataset(
