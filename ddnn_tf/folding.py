@@ -5,9 +5,12 @@ maps to about zero and whose side rounding decides. So the thresholds are not co
 of batch norm: the trained layers themselves are asked, and since each is monotone, a bisection over the
 integers finds where their answer turns.
 
-Codes go in as 0..255: pixels, or a sensor's coded readings. They must not be scaled to 0..1: in float32
-the sums would then be rounded, and bits near a threshold flip. A scale that is a power of two, and a whole
-offset, are exact and fold too.
+Codes go in as 0..255: pixels, or a sensor's coded readings. If the model was trained on
+`scale * code + offset` (told, or by a Rescaling layer), the network sums the codes, and each threshold takes
+in scale and offset: the sum of the scaled codes, exact and rounded to float32 once, goes through the trained
+layers. Keras rounds each scaled code and each addition, so one of its bits may differ where batch norm maps
+a sum to within that rounding (`InputRange.rounding`) of zero. A scale that is a power of two with an offset
+that is a multiple of it rounds nothing in Keras either: then all is equal.
 
     >>> network = fold(sections["device_0"].model)  # doctest: +SKIP
     >>> network.run(codes)  # codes (samples, ...) uint8  # doctest: +SKIP
@@ -38,6 +41,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ddnn_tf.blocks import PaddedMaxPool2D
+from ddnn_tf.input_range import InputRange
 from ddnn_tf.integers import (
     EXACT_SUMS,
     IntegerLayer,
@@ -52,26 +56,27 @@ from ddnn_tf.specs import HIGHEST_CODE, Shape
 
 __all__ = ["affine", "fold", "fold_sign", "signs"]
 
-# A whole offset of codes up to this keeps its products with them exact.
-_LARGEST_OFFSET = EXACT_SUMS >> 8
+# A whole code around an image may be as large: the C holds it in 16 bits. Any other becomes a border.
+_LARGEST_PADDING = 32767
 _PROBES = np.array([-2, -1, -1e-3, 0, 1e-3, 1, 2], dtype=np.float32)
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 
 
-def fold(model: tf.keras.Model) -> IntegerNetwork:
+def fold(model: tf.keras.Model, inputs: InputRange | None = None) -> IntegerNetwork:
     """Folds a model.
 
     Args:
         model: A chain of layers with one input. Its outputs may be a dictionary, of bits and numbers along
             the chain; a single output is named `output`. If the first layer binarizes its input, the
             network's input is bits.
+        inputs: What it was trained on; None: codes 0..255 as they are.
 
     Raises:
         ValueError: A layer that cannot be computed exactly in integers, by name, with the reason.
     """
     chain = _chain(model)
-    folder = _Folder(model)
+    folder = _Folder(model, inputs or InputRange())
     for layer, tensor in chain:
         folder.add(layer)
         folder.mark(tensor)
@@ -112,8 +117,7 @@ def fold_sign(
     Raises:
         ValueError: The batch norm's weights are not finite.
     """
-    found = _search(_answer(_norm_function(norm), sign), norm.moving_mean.shape[0], reach)
-    return found.thresholds, found.rising
+    return _search(_answer(_norm_function(norm), sign), tuple(norm.moving_mean.shape), reach)
 
 
 def affine(norm: tf.keras.layers.Layer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -151,16 +155,17 @@ class _Folder:
     """Walks down the chain; what stands between a layer's sums (or bits) and the next sign is `waiting`.
 
     `shape` is what Keras has at this point, and `image` the same in the last folded layer's coordinates:
-    a Reshape or Flatten changes the first only.
+    a Reshape or Flatten changes the first only. `shift` is what offset and padding add to the scaled sums of
+    the first layer, `(row places, column places, filters)`; None where its sums are taken as they are.
     """
 
     model: tf.keras.Model
+    inputs: InputRange
     folded: list[IntegerLayer] = field(default_factory=list)
     waiting: list[_Pointwise | _Pooling] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
     is_binary: bool = False
-    scale: float = 1.0
-    offset: int = 0
+    shift: NDArray[np.float64] | None = None
     is_over: bool = False
     image: Shape = ()
 
@@ -231,19 +236,11 @@ class _Folder:
     def _rescale(self, layer: tf.keras.layers.Layer) -> None:
         if np.size(layer.scale) != 1 or np.size(layer.offset) != 1:
             raise ValueError(f"'{layer.name}' scales each channel in its own way, which does not fold.")
-        scale, offset = float(np.squeeze(layer.scale)), float(np.squeeze(layer.offset))
-        if self.folded or self.waiting or self.scale != 1 or self.offset:
+        if self.folded or self.waiting:
             raise ValueError(
                 f"'{layer.name}' rescales what are no pixels: leave the scaling to a batch norm."
             )
-        mantissa = math.frexp(scale)[0] if math.isfinite(scale) else 0.0
-        if mantissa != 0.5 or not (offset / scale).is_integer() or abs(offset / scale) > _LARGEST_OFFSET:
-            raise ValueError(
-                f"'{layer.name}' scales pixels by {scale:g} and shifts them by {offset:g}, which is not "
-                "exact in integers: take pixels as 0..255 (batch normalization absorbs the scale), or a "
-                "scale that is a power of two, such as 1/128, and an offset that is a multiple of it."
-            )
-        self.scale, self.offset = scale, int(offset / scale)
+        self.inputs = self.inputs.rescaled(float(np.squeeze(layer.scale)), float(np.squeeze(layer.offset)))
 
     def _weigh(self, layer: tf.keras.layers.Layer, weighed: IntegerLayer) -> None:
         """A layer with weights."""
@@ -256,7 +253,7 @@ class _Folder:
                     f"'{layer.name}' takes numbers that are no bits: give it input_quantizer='ste_sign', or "
                     "put a sign before it."
                 )
-        elif (self.scale, self.offset) != (1.0, 0):
+        elif self.inputs != InputRange():
             raise ValueError(f"'{layer.name}' binarizes scaled pixels: leave the scaling out.")
         else:
             _check_sign(quantizer, f"{layer.name}, input_quantizer")
@@ -265,40 +262,46 @@ class _Folder:
                     f"'{layer.name}' makes -1 of an input of 0: its input_quantizer must make +1 of it."
                 )
             self.is_binary = True
+        pad_value = float(getattr(layer, "pad_values", 0.0))
         if not self.folded and not self.is_binary:
-            padding = weighed.padding / self.scale - self.offset
-            if not padding.is_integer() or abs(padding) > _LARGEST_OFFSET:
-                raise ValueError(
-                    f"'{layer.name}' pads with {weighed.padding}, which no whole pixel stands for: set "
-                    "pad_values to a pixel's value."
-                )
-            weighed = replace(weighed, padding=int(padding))
-        elif weighed.padding not in (-1, 0, 1):
-            raise ValueError(
-                f"'{layer.name}' pads bits with {weighed.padding}: set pad_values to -1, 0 or 1."
-            )
-        highest = 1 if self.folded or self.is_binary else HIGHEST_CODE + abs(self.offset)
-        if weighed.reach(highest) >= EXACT_SUMS:
-            raise ValueError(
-                f"'{layer.name}' has sums up to {weighed.reach(highest)}: from 2^24 on Keras's float32 is "
-                "not exact."
-            )
+            weighed = self._on_codes(layer.name, weighed, pad_value)
+        elif pad_value not in (-1, 0, 1):
+            raise ValueError(f"'{layer.name}' pads bits with {pad_value:g}: set pad_values to -1, 0 or 1.")
+        else:
+            weighed = replace(weighed, padding=int(pad_value))
         self.folded.append(weighed)
         self.image = weighed.output_shape
-        if len(self.folded) == 1 and (self.scale, self.offset) != (1.0, 0):
-            total = weighed.weights.astype(np.float32).sum(axis=(0, 1, 2))
-            offsets = np.float32(self.offset) * total
-            scales = np.full(weighed.filters, self.scale, np.float32)
-            step = (scales, offsets * np.float32(self.scale))
-            self.waiting.append(
-                _Pointwise(lambda x: (x + offsets) * self.scale, weighed.filters, layer.name, step)
-            )
         if layer.use_bias:
             bias = layer.bias.numpy()
             _check_finite(layer.name, [bias])
             self.waiting.append(_Pointwise(lambda x: x + bias, weighed.filters, layer.name, (None, bias)))
         if layer.activation is not None and layer.activation is not tf.keras.activations.linear:
             self._activate(layer.activation, f"{layer.name}, activation")
+
+    def _on_codes(self, name: str, weighed: IntegerLayer, pad_value: float) -> IntegerLayer:
+        """The first layer, on codes, with what they were scaled to in training."""
+        inputs = self.inputs
+        highest = HIGHEST_CODE + math.ceil(abs(inputs.offset / inputs.scale))
+        if weighed.reach(highest) >= EXACT_SUMS:
+            raise ValueError(
+                f"'{name}' has sums up to {weighed.reach(highest)}: from 2^24 on Keras's float32 is not "
+                "exact."
+            )
+        code = inputs.in_codes(pad_value)
+        has_margins = any(map(any, weighed.window.margins))
+        is_whole = code.is_integer() and abs(code) <= _LARGEST_PADDING
+        total = weighed.weights.sum(axis=(0, 1, 2), dtype=np.float64)
+        if is_whole or not has_margins:
+            weighed = replace(weighed, padding=int(code) if has_margins else 0)
+            if inputs != InputRange():
+                self.shift = (inputs.offset * total)[None, None]
+            return weighed
+        # Sums of the weights that lie inside of the image, at the first row and column of each place.
+        sums = weighed.sums(np.ones((1, *weighed.input_shape), np.int32))[0]
+        rows, columns = (np.unique(numbers, return_index=True)[1] for numbers in weighed.places)
+        inside = sums[np.ix_(rows, columns)].astype(np.float64)
+        self.shift = inputs.offset * inside + pad_value * (total - inside)
+        return weighed
 
     def _pool(self, layer: tf.keras.layers.Layer) -> None:
         if not self.folded or self.shape != self.image:
@@ -356,15 +359,34 @@ class _Folder:
             elif waiting.falling is not None:
                 falling ^= waiting.falling
         highest = HIGHEST_CODE if len(self.folded) == 1 and not self.is_binary else 1
-        answer, reach = _answer(through, sign), layer.reach(highest)
+        reach = layer.reach(highest)
         if layer.sign is None or self.waiting:
             self._check_given()
         if layer.sign is None:
-            layer = replace(layer, sign=_search(answer, layer.filters, reach))
+            layer = self._compared(layer, _answer(through, sign), reach)
         elif points:
-            layer = _turned(layer, layer.sign, answer, reach)
+            layer = _turned(layer, layer.sign, _answer(through, sign), reach)
         self.folded[-1] = replace(layer, pools=(*layer.pools, *pools[::-1]))
         self.waiting = []
+
+    def _compared(self, layer: IntegerLayer, answer: _Answer, reach: int) -> IntegerLayer:
+        """A layer with the thresholds at which the answer to its sums turns."""
+        if self.shift is None or len(self.folded) > 1:
+            return replace(layer, sign=Sign(*_search(answer, (layer.filters,), reach)))
+        scale, shift = self.inputs.scale, self.shift
+
+        def scaled(sums: NDArray[Any]) -> NDArray[np.bool_]:
+            values = scale * sums + shift
+            bits = [answer(row) for row in values.reshape(-1, layer.filters)]
+            return np.stack(bits).reshape(values.shape)
+
+        thresholds, rising = _search(scaled, shift.shape, reach)
+        # A place where a filter never turns counts as rising: it takes the direction of the others.
+        directions = rising.all(axis=(0, 1))
+        thresholds = np.where(rising & ~directions, -thresholds, thresholds)
+        middle = thresholds[len(thresholds) // 2, thresholds.shape[1] // 2]
+        border = middle - thresholds
+        return replace(layer, border=border if border.any() else None, sign=Sign(middle, directions))
 
     def _check_given(self, name: str = "") -> None:
         """That no output was taken of the last layer, which now becomes something else."""
@@ -391,8 +413,22 @@ class _Folder:
                     "straight from a QuantConv2D or QuantDense and its batch norm. Put a sign behind it."
                 )
             steps = [waiting.step for waiting in self.waiting if isinstance(waiting, _Pointwise)]
+            if self.shift is not None and len(self.folded) == 1:
+                steps = [self._scaling(layer), *steps]
             self.folded[-1] = replace(layer, steps=tuple(step for step in steps if step is not None))
         self.outputs[name] = Output(len(self.folded) - 1, self.shape)
+
+    def _scaling(self, layer: IntegerLayer) -> Step:
+        """What makes sums of scaled codes of sums of codes, for a first layer that gives numbers."""
+        shift = np.asarray(self.shift)
+        if shift.shape[:2] != (1, 1):
+            raise ValueError(
+                f"'{self.model.name}' gives numbers straight from a first layer whose padding no whole code "
+                f"stands for: set its pad_values to {self.inputs.offset:g}, which code 0 stands for, or its "
+                "padding to 'valid'."
+            )
+        scales = np.full(layer.filters, self.inputs.scale, np.float32)
+        return scales, shift[0, 0].astype(np.float32)
 
 
 def _chain(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, tf.Tensor]]:
@@ -455,12 +491,9 @@ def _convolution(layer: tf.keras.layers.Layer, shape: Shape) -> IntegerLayer:
             f"'{layer.data_format}': only (1, 1), 1 and 'channels_last' fold."
         )
     weights = signs(layer)
-    padding = getattr(layer, "pad_values", 0.0)
-    if not float(padding).is_integer():
-        raise ValueError(f"'{layer.name}' pads with {padding}: set pad_values to a whole number.")
     height, width, channels = shape
     window = _window(layer, layer.kernel_size, shape)
-    return IntegerLayer(weights, (height, width, channels), window, int(padding))
+    return IntegerLayer(weights, (height, width, channels), window)
 
 
 def _dense(layer: tf.keras.layers.Layer, shape: Shape) -> IntegerLayer:
@@ -480,6 +513,7 @@ def _lengthwise(layer: IntegerLayer) -> IntegerLayer:
         weights=layer.weights.transpose(1, 0, 2, 3),
         input_shape=(width, height, channels),
         window=_transposed(layer.window),
+        border=None if layer.border is None else layer.border.transpose(1, 0, 2),
         pools=tuple(Pool(_transposed(pool.window), pool.is_or) for pool in layer.pools),
     )
 
@@ -541,22 +575,22 @@ def _check_sign(function: Function, name: str) -> None:
         raise ValueError(f"'{name}' ({called}) is no sign: only signs fold to bits ('ste_sign').")
 
 
-_Answer = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+_Answer = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
 
 def _answer(call: Function, sign: Function) -> _Answer:
     """The bits that layers make of one sum per filter."""
 
-    def at(sums: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def at(sums: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(sign(call(tf.constant(sums.astype(np.float32))))).reshape(-1) > 0
 
     return at
 
 
-def _search(at: _Answer, filters: int, reach: int) -> Sign:
-    """Where the answer of monotone layers turns, by bisection for all filters at once."""
-    low = np.full(filters, -reach, np.int64)
-    high = np.full(filters, reach, np.int64)
+def _search(at: _Answer, shape: tuple[int, ...], reach: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Where the answer of monotone layers turns, by bisection for all filters at once; True: upwards."""
+    low = np.full(shape, -reach, np.int64)
+    high = np.full(shape, reach, np.int64)
     at_low, at_high = at(low), at(high)
     rising = at_high >= at_low
     is_constant = at_high == at_low
@@ -567,7 +601,7 @@ def _search(at: _Answer, filters: int, reach: int) -> Sign:
         high, low = np.where(is_right, middle, high), np.where(is_right, low, middle)
     thresholds = np.where(rising, high, low)
     thresholds = np.where(is_constant, np.where(at_high, -reach, reach + 1), thresholds)
-    return Sign(thresholds.astype(np.int32), rising)
+    return thresholds.astype(np.int32), rising
 
 
 def _turned(layer: IntegerLayer, sign: Sign, at: _Answer, reach: int) -> IntegerLayer:

@@ -6,6 +6,9 @@ compares each sum with a threshold, which gives one bit, or hands the sums out:
     rising filter (gamma > 0)     bit = sum >= threshold
     falling filter (gamma < 0)    bit = sum <= threshold
 
+Pixels outside of an image count as the layer's `padding`. Padding that is no whole code is a whole number
+added to each sum, which shifts the comparison at the border of the image as exactly.
+
 Max pooling moves behind the comparison, where it is the OR of bits, or, if a falling batch norm
 followed it, the AND; so only bits are ever pooled. A bit stands for +1 if it is set, else for -1.
 `folding.fold` makes such a network from a Keras model; nothing here needs TensorFlow.
@@ -95,6 +98,24 @@ class SlidingWindow:
         )
         return rows, columns
 
+    def places(self, height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """A number for each row and each column of what it gives on an image, from 0 on.
+
+        Rows (or columns) have the same number where the same part of the window lies inside of the image.
+        """
+        rows, columns = (
+            _numbered(np.arange(count) * stride - margin[0], size, extent)
+            for count, stride, margin, size, extent in zip(
+                self.positions(height, width),
+                self.stride,
+                self.margins,
+                self.size,
+                (height, width),
+                strict=True,
+            )
+        )
+        return rows, columns
+
 
 @dataclass(frozen=True)
 class Sign:
@@ -142,6 +163,9 @@ class IntegerLayer:
         input_shape: The image that it reads: what the layer before gives, in the same order.
         window: How the kernel moves.
         padding: The value around the input. 0 around bits leaves the taps outside of the image out.
+        border: `(row places, column places, filters)` int32, what is added to the sums at each place
+            (`SlidingWindow.places`) for padding that is no whole code; None: nothing. Only in a first layer
+            on codes, with a sign.
         sign: Makes bits of the sums; None in a layer that hands out numbers.
         pools: Poolings of the bits, in order.
         steps: What makes numbers of the sums when there is no sign: for each step a scale `(filters,)`
@@ -155,6 +179,7 @@ class IntegerLayer:
     input_shape: ImageShape
     window: SlidingWindow = SlidingWindow()
     padding: int = 0
+    border: NDArray[np.int32] | None = None
     sign: Sign | None = None
     pools: tuple[Pool, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -177,6 +202,10 @@ class IntegerLayer:
             _check_array("directions", self.sign.rising, np.bool_, filters)
             if np.abs(self.sign.thresholds.astype(np.int64)).max() > EXACT_SUMS:
                 raise ValueError(f"Expected thresholds within {EXACT_SUMS}, but got others.")
+        if self.border is not None:
+            _check_array("border", self.border, np.int32, (*self.places_shape, *filters))
+            if self.sign is None or np.abs(self.border.astype(np.int64)).max() > 2 * EXACT_SUMS:
+                raise ValueError(f"Expected a border within {2 * EXACT_SUMS} before a sign, but got another.")
         for pool in self.pools:
             _check_array("kinds of pool", pool.is_or, np.bool_, filters)
         for scale, offset in self.steps:
@@ -209,6 +238,17 @@ class IntegerLayer:
         return (*self.window.positions(*self.input_shape[:2]), self.filters)
 
     @property
+    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The place of each row and each column of its sums, as `SlidingWindow.places` numbers them."""
+        return self.window.places(*self.input_shape[:2])
+
+    @property
+    def places_shape(self) -> tuple[int, int]:
+        """Places of rows and of columns."""
+        rows, columns = self.places
+        return int(rows[-1]) + 1, int(columns[-1]) + 1
+
+    @property
     def output_shape(self) -> ImageShape:
         """Rows, columns and filters of what it gives."""
         rows, columns, filters = self.sums_shape
@@ -226,7 +266,8 @@ class IntegerLayer:
         # float32 is exact here: a network refuses layers whose sums reach 2^24.
         taps = _taps(values.astype(np.float32), self.window, self.padding)
         total = sum(tap @ self.weights[place].astype(np.float32) for place, tap in taps.items())
-        return np.asarray(total).astype(np.int32)
+        sums = np.asarray(total).astype(np.int32)
+        return sums if self.border is None else sums + self.border[np.ix_(*self.places)]
 
     def bits(self, sums: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Sums `(samples, rows, columns, filters)` to pooled bits.
@@ -294,6 +335,8 @@ class IntegerNetwork:
                 raise ValueError(f"Layer {number} reads {layer.input_shape}, but {size} values reach it.")
             if highest == 1 and layer.padding not in (-1, 0, 1):
                 raise ValueError(f"Layer {number} pads bits with {layer.padding}: only -1, 0 and 1 can be.")
+            if layer.border is not None and (number or self.is_binary):
+                raise ValueError(f"Layer {number} has a border, which only a first layer on codes can have.")
             if layer.reach(highest) >= EXACT_SUMS:
                 raise ValueError(f"Layer {number} has sums up to {layer.reach(highest)}, 2^24 or more.")
             if layer.sign is None and number < len(self.layers) - 1:
@@ -401,6 +444,7 @@ class _DescribedLayer(Strict):
     filters: PositiveInt
     window: SlidingWindow
     padding: int
+    has_border: bool = False
     has_sign: bool
     pools: tuple[SlidingWindow, ...]
     is_scaled: tuple[bool, ...]
@@ -424,6 +468,7 @@ def _described(layer: IntegerLayer) -> _DescribedLayer:
         filters=layer.filters,
         window=layer.window,
         padding=layer.padding,
+        has_border=layer.border is not None,
         has_sign=layer.sign is not None,
         pools=tuple(pool.window for pool in layer.pools),
         is_scaled=tuple(scale is not None for scale, _ in layer.steps),
@@ -433,6 +478,8 @@ def _described(layer: IntegerLayer) -> _DescribedLayer:
 def _tables(layer: IntegerLayer) -> dict[str, NDArray[Any]]:
     """A layer's arrays by name; the weights as packed bits, set for +1."""
     tables: dict[str, NDArray[Any]] = {"weights": np.packbits(layer.weights > 0)}
+    if layer.border is not None:
+        tables["border"] = layer.border
     if layer.sign is not None:
         tables |= {"thresholds": layer.sign.thresholds, "rising": layer.sign.rising}
     for number, pool in enumerate(layer.pools):
@@ -460,6 +507,7 @@ def _layer(described: _DescribedLayer, number: int, arrays: dict[str, NDArray[An
         input_shape=described.input_shape,
         window=described.window,
         padding=described.padding,
+        border=table("border") if described.has_border else None,
         sign=sign,
         pools=tuple(Pool(window, table(f"is_or_{at}")) for at, window in enumerate(described.pools)),
         steps=tuple(
@@ -490,6 +538,13 @@ def _check_array(name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, .
         raise ValueError(f"Expected {name} {np.dtype(dtype)} {shape}, but got {array.dtype} {array.shape}.")
     if not np.isfinite(array).all():
         raise ValueError(f"Expected {name} that are finite, but got others.")
+
+
+def _numbered(starts: NDArray[np.intp], size: int, extent: int) -> NDArray[np.intp]:
+    """Numbers of windows that start at some pixels, equal where they stand out of the image equally far."""
+    outside = np.stack([np.maximum(-starts, 0), np.maximum(starts + size - extent, 0)])
+    is_new = np.diff(outside, prepend=outside[:, :1]).any(axis=0)
+    return np.cumsum(is_new)
 
 
 def _taps(

@@ -35,10 +35,22 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from ddnn_tf.hierarchy import Hierarchy, Node, Role
+from ddnn_tf.input_range import check_input_range
 from ddnn_tf.network import PRESENCE, class_vector, exit_logits, feature_map, join
 from ddnn_tf.topology import Topology
 
-__all__ = ["CLASS_VECTOR", "FEATURES", "LOGITS", "Arrays", "Runner", "Section", "compose", "cut", "received"]
+__all__ = [
+    "CLASS_VECTOR",
+    "FEATURES",
+    "LOGITS",
+    "Arrays",
+    "Runner",
+    "Section",
+    "check_codes",
+    "compose",
+    "cut",
+    "received",
+]
 
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by the name of an input or output."""
@@ -48,6 +60,8 @@ Runner = Callable[[Arrays], Arrays]
 
 FEATURES, CLASS_VECTOR, LOGITS = "features", "class_vector", "logits"
 """Names of a section's outputs."""
+
+_ON_CODES = "fit it on the codes themselves, without a scaling such as `/ 255`, which batch norm absorbs"
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,11 @@ class Section:
         """Whether its `features` are -1 and +1, so that one bit each is sent."""
         return self.node.output is not None and self.node.output.kind == "bits"
 
+    @property
+    def takes_codes(self) -> bool:
+        """Whether its inputs are codes 0..255: of its own sensor, or of devices that send theirs."""
+        return all(spec.kind == "bytes" for spec in self.node.inputs)
+
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
         """Runs it in Keras.
 
@@ -101,25 +120,49 @@ class Section:
         return dict(self.model.predict(given, batch_size=256, verbose=0))
 
 
-def cut(model: tf.keras.Model, topology: Topology, *, presence: bool = False) -> dict[str, Section]:
+def cut(
+    model: tf.keras.Model, topology: Topology, *, presence: bool = False, check_inputs: bool = True
+) -> dict[str, Section]:
     """Cuts a trained network.
 
     Args:
         model: A model of `build(topology)`.
         topology: Its topology.
         presence: The sections that aggregate get an input `present`, `(batch, senders)` bool.
+        check_inputs: Refuse a network whose statistics say that it was trained on scaled codes. False for
+            codes that vary very little, such as 0 and 1.
 
     Returns:
         The sections by name, from the devices to the cloud, with copies of the weights.
 
     Raises:
-        ValueError: The model is not of this topology.
+        ValueError: The model is not of this topology, or was trained on something else than codes 0..255.
     """
     hierarchy = topology.hierarchy
     sections = {node.name: _section(hierarchy, node, presence) for node in hierarchy.sections}
     for section in sections.values():
         _copy_weights(model, section)
+        if check_inputs and section.takes_codes:
+            check_input_range(
+                section.model,
+                remedy=f"{_ON_CODES}, or cut it with `check_inputs=False` if its codes do vary so little",
+            )
     return sections
+
+
+def check_codes(sections: Mapping[str, Section], inputs: Mapping[str, Arrays]) -> None:
+    """Compares the statistics of sections that take codes with what some codes give.
+
+    Args:
+        sections: The sections.
+        inputs: What each of them receives, as `received` gives it.
+
+    Raises:
+        ValueError: A section was trained on something else than codes 0..255.
+    """
+    for name, section in sections.items():
+        if section.takes_codes:
+            check_input_range(section.model, codes=inputs[name], remedy=_ON_CODES)
 
 
 def compose(

@@ -75,10 +75,14 @@ def random_network(seed: int) -> tuple[IntegerNetwork, np.ndarray]:
             rows, columns = pools[-1].window.positions(rows, columns)
         spread = layer.taps**0.5 * (100 if on_pixels else 1)
         sign = Sign((random.normal(size=filters) * spread).astype(np.int32), random.random(filters) < 0.5)
-        layers.append(replace(layer, sign=sign, pools=tuple(pools)))
+        border = None
+        if on_pixels and not is_dense and random.random() < 0.5:
+            shifts = random.normal(size=(*layer.places_shape, filters)) * spread
+            border = shifts.astype(np.int32)
+        layers.append(replace(layer, border=border, sign=sign, pools=tuple(pools)))
         given = layers[-1].output_shape
     if random.random() < 0.5:
-        layers[-1] = replace(layers[-1], sign=None, pools=())
+        layers[-1] = replace(layers[-1], border=None, sign=None, pools=())
         given = layers[-1].sums_shape
     network = IntegerNetwork(shape, is_binary, tuple(layers), {"output": Output(len(layers) - 1, given)})
     return network, inputs > 127 if is_binary else inputs

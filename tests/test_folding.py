@@ -18,9 +18,12 @@ from binary_models import (
     ordered,
     pixels,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddnn_tf.blocks import convp
-from ddnn_tf.folding import fold, fold_sign
+from ddnn_tf.folding import fold, fold_sign, signs
+from ddnn_tf.input_range import InputRange, keras_rounding
 from ddnn_tf.network import build
 from ddnn_tf.sections import cut
 from ddnn_tf.topology import Devices, Topology
@@ -127,6 +130,84 @@ def test_pixels_scaled_to_one_would_not_be_exact() -> None:
     assert not np.array_equal(bits, scaled)
 
 
+def scaled_model(
+    inputs: InputRange, codes: np.ndarray, *, kernel: int, pooled: bool, seed: int = 0, **options: Any
+) -> tf.keras.Model:
+    """A first block with statistics of scaled codes, in float64 and rounded."""
+    tf.keras.utils.set_random_seed(seed)
+    convolution = lq.layers.QuantConv2D(9, kernel, **{**BINARY, **options})
+    pool = [layers.MaxPooling2D(2, padding="same")] if pooled else []
+    norm = layers.BatchNormalization(name="norm")
+    model = tf.keras.Sequential(
+        [layers.Input(codes.shape[1:]), convolution, *pool, norm, lq.quantizers.SteSign(name="sign")]
+    )
+    random = np.random.default_rng(seed)
+    sums = tf.keras.Model(model.inputs, norm.input)(scaled(inputs, codes)).numpy()
+    mean, variance = sums.mean(axis=(0, 1, 2)), sums.var(axis=(0, 1, 2)) + 1e-6
+    norm.set_weights([random.normal(size=9), random.normal(size=9) / 2, mean, variance])
+    return model
+
+
+def scaled(inputs: InputRange, codes: np.ndarray) -> np.ndarray:
+    return (inputs.scale * codes.astype(np.float64) + inputs.offset).astype(np.float32)
+
+
+SCALES = [(1 / 255, 0), (1 / 127.5, -1), (1 / (255 * 0.3081), -0.1307 / 0.3081), (-1 / 100, 2)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    range_=st.sampled_from(SCALES),
+    height=st.integers(1, 9),
+    width=st.integers(1, 36),
+    kernel=st.sampled_from([1, 2, 3, 5]),
+    options=st.sampled_from(
+        [
+            {"padding": padding, "pad_values": value}
+            for padding in ("same", "valid")
+            for value in (0.0, -1.0, 0.5)
+        ]
+    ),
+    strides=st.sampled_from([1, 1, 2]),
+    use_bias=st.booleans(),
+    pooled=st.booleans(),
+    seed=st.integers(0, 100),
+)
+def test_scaled_codes_give_the_bits_of_exact_sums_and_of_keras_but_for_its_rounding(
+    range_: tuple[float, float],
+    height: int,
+    width: int,
+    kernel: int,
+    options: dict[str, Any],
+    strides: int,
+    use_bias: bool,
+    pooled: bool,
+    seed: int,
+) -> None:
+    inputs, codes = InputRange(*range_), pixels(height, width, 2, samples=30, seed=seed)
+    kernel = min(kernel, height, width) if options["padding"] == "valid" else kernel
+    model = scaled_model(
+        inputs, codes, kernel=kernel, pooled=pooled, seed=seed, strides=strides, use_bias=use_bias, **options
+    )
+    bits = np.where(fold(model, inputs).run(codes)["output"], 1, -1)
+    # The exact sums, rounded once, through the trained layers.
+    convolution, *behind = model.layers
+    margins = [(0, 0), *fold(model, inputs).layers[0].window.margins, (0, 0)]
+    exact = inputs.scale * codes.astype(np.float64) + inputs.offset
+    padded = np.pad(exact, margins, constant_values=convolution.pad_values)
+    sums = tf.nn.conv2d(padded, signs(convolution).astype(np.float64), strides, "VALID").numpy()
+    values = tf.constant(sums.astype(np.float32)) + (convolution.bias if use_bias else 0.0)
+    for layer in behind:
+        values = layer(values)
+    assert np.array_equal(bits, values)
+    differing = bits != model(scaled(inputs, codes)).numpy()
+    norm = model.get_layer("norm")
+    normalized = tf.keras.Model(model.inputs, norm.output)(scaled(inputs, codes)).numpy()
+    steepness = np.abs(norm.gamma / np.sqrt(norm.moving_variance + norm.epsilon))
+    bound = keras_rounding(model, inputs) * steepness + 1e-6
+    assert (np.abs(normalized) <= bound)[differing].all()
+
+
 @pytest.mark.parametrize("options", [{}, {"scaled": True}, {"biased": True}], ids=str)
 def test_a_binary_net_gives_the_numbers_of_keras(options: dict[str, bool]) -> None:
     model = binary_net(**options)
@@ -152,10 +233,20 @@ def first(**options: Any) -> tf.keras.layers.Layer:
     return lq.layers.QuantConv2D(4, 3, **{**BINARY, "name": "first", **options})
 
 
+def hidden(**options: Any) -> list[tf.keras.layers.Layer]:
+    return [lq.layers.QuantConv2D(4, 3, padding="same", name="second", **{**HIDDEN, **options})]
+
+
 REFUSED = {
     "real weights": (lambda: chain_of(layers.Conv2D(4, 3, name="first")), "weights of 'first'"),
     "ternary weights": (lambda: chain_of(first(kernel_quantizer="ste_tern")), "weights of 'first'"),
-    "scaled pixels": (lambda: chain_of(layers.Rescaling(1 / 255), first()), "0.00392157.*0..255"),
+    "channels": (lambda: chain_of(layers.Rescaling([1, 2, 3], name="own"), first()), "'own' scales each"),
+    "vanishing pixels": (lambda: chain_of(layers.Rescaling(1e-6, 1), first()), "`input_offset` of at most"),
+    "rescaled bits": (lambda: chain_of(first(), layers.Rescaling(2, name="late")), "'late' rescales what"),
+    "numbers beside half a pixel": (
+        lambda: chain_of(layers.Rescaling(1 / 127.5, -1), first(padding="same")),
+        "set its pad_values to -1, which code 0 stands for",
+    ),
     "unknown layer": (lambda: chain_of(first(), layers.AveragePooling2D(name="mean")), "'mean' is a Av"),
     "relu": (lambda: chain_of(first(), layers.ReLU(name="relu")), "'relu' is a ReLU"),
     "activation": (lambda: chain_of(first(activation="relu")), r"'first, activation' \(relu\) is no sign"),
@@ -170,7 +261,8 @@ REFUSED = {
     ),
     "another order": (lambda: chain_of(first(), layers.Permute((2, 1, 3), name="turn")), "'turn' is a Perm"),
     "normalized pixels": (lambda: chain_of(layers.BatchNormalization(name="norm"), first()), "'norm' norm"),
-    "fractional padding": (lambda: chain_of(first(padding="same", pad_values=0.5)), "pads with 0.5"),
+    "fractional padding": (lambda: chain_of(first(padding="same", pad_values=0.5)), "no whole code"),
+    "padded bits": (lambda: chain_of(first(), *hidden(pad_values=0.5)), "'second' pads bits with 0.5"),
     "after softmax": (lambda: chain_of(first(activation="softmax"), layers.Flatten(name="flat")), "'flat'"),
     "channels first": (lambda: chain_of(first(), layers.Flatten("channels_first", name="flat")), "'flat' is"),
     "subclasses": (lambda: chain_of(first(), Negation(name="own")), "'own' is a Negation"),

@@ -6,8 +6,8 @@ import tensorflow as tf
 from unlike import UNLIKE
 
 from ddnn_tf.network import build, with_presence
-from ddnn_tf.sections import compose, cut, received
-from ddnn_tf.topology import CONFIGURATIONS, Topology
+from ddnn_tf.sections import check_codes, compose, cut, received
+from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Topology
 
 
 def small(letter: str, scheme: str, precision: str = "binary") -> Topology:
@@ -60,7 +60,7 @@ def test_composed_sections_are_the_whole_network(letter: str, scheme: str, preci
     model = shaken(topology)
     views = views_of(topology)
     expected = exits(model, as_floats(views))
-    sections = cut(model, topology)
+    sections = cut(model, topology, check_inputs=False)
     logits = compose(topology, {name: section.run for name, section in sections.items()}, views)
     assert list(logits) == list(topology.exit_names)
     for name, values in logits.items():
@@ -75,7 +75,7 @@ def test_composed_sections_fail_like_the_whole_network(letter: str, scheme: str)
     views = views_of(topology)
     present = np.random.default_rng(2).random((40, len(views))) < 0.5
     expected = exits(with_presence(model, topology), {**as_floats(views), "present": present})
-    sections = cut(model, topology, presence=True)
+    sections = cut(model, topology, presence=True, check_inputs=False)
     logits = compose(topology, {name: section.run for name, section in sections.items()}, views, present)
     for name, values in logits.items():
         assert np.array_equal(tf.nn.softmax(values), expected[name]), name
@@ -95,12 +95,40 @@ def test_sections_name_their_senders_and_outputs() -> None:
     assert list(cut(build(small("a", "MP")), small("a", "MP"))) == ["cloud"]
 
 
+@pytest.mark.parametrize("filters", [(2,), ()], ids=["blocks", "raw sensors"])
+def test_a_network_trained_on_scaled_codes_is_refused(filters: tuple[int, ...]) -> None:
+    """A user's `fit` on x / 255; where devices send their codes, what the cloud learnt tells."""
+    devices = Devices(count=2, input=(8, 6, 1), filters=filters)
+    local = None if filters else ()
+    topology = Topology(devices=devices, local=local, cloud=Cloud(filters=(3,), aggregation="MP"))
+    views = as_floats(views_of(topology))
+
+    def fitted(scale: float) -> tf.keras.Model:
+        model = build(topology)
+        inputs = {name: view * scale for name, view in views.items()}
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(inputs, [np.zeros(40)] * len(model.outputs), epochs=5, verbose=0)
+        return model
+
+    codes = received(topology, cut(fitted(1), topology), views_of(topology))
+    model = fitted(1 / 255)
+    first = "device_0_convp_0" if filters else "cloud_convp_0"
+    message = f"'{first}_norm' the sums of '{first}_conv'.*without a scaling such as `/ 255`"
+    with pytest.raises(ValueError, match=message + ".*`check_inputs=False`"):
+        cut(model, topology)
+    sections = cut(model, topology, check_inputs=False)
+    with pytest.raises(ValueError, match=message + r", which batch norm absorbs\.$"):
+        check_codes(sections, codes)
+    check_codes(cut(fitted(1), topology), codes)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     topology = small("c", "CC")
     model = build(topology)
     with pytest.raises(ValueError, match="model of the given topology"):
-        cut(model, topology.replace(classes=5))
-    runners = {name: section.run for name, section in cut(model, topology).items() if name != "local"}
+        cut(model, topology.replace(classes=5), check_inputs=False)
+    sections = cut(model, topology, check_inputs=False)
+    runners = {name: section.run for name, section in sections.items() if name != "local"}
     with pytest.raises(ValueError, match="local has none"):
         compose(topology, runners, views_of(topology))
 
@@ -111,7 +139,7 @@ def test_composed_sections_of_unlike_devices_are_the_whole_network() -> None:
     views = views_of(topology)
     present = np.random.default_rng(2).random((40, len(views))) < 0.6
     expected = exits(with_presence(model, topology), {**as_floats(views), "present": present})
-    sections = cut(model, topology, presence=True)
+    sections = cut(model, topology, presence=True, check_inputs=False)
     assert [name for name, section in sections.items() if section.role.value == "adapter"] == [
         "edge_b_from_microphone", "edge_b_from_co2", "hall_from_edge_a", "hall_from_edge_b",
     ]  # fmt: skip

@@ -101,26 +101,47 @@ def export_c(
     fixed_point: Annotated[
         bool, typer.Option("--fixed-point", help="Numbers as int32, for processors without floats.")
     ] = False,
+    input_scale: Annotated[
+        str | None,
+        typer.Option(
+            "--input-scale",
+            help="What pixels 0..255 were multiplied by in training, as a number or a fraction: 1/127.5.",
+            show_default="1",
+        ),
+    ] = None,
+    input_offset: Annotated[
+        str, typer.Option("--input-offset", help="What was added then: -1 for pixel/127.5-1.")
+    ] = "0",
     as_json: options.Json = False,
 ) -> None:
     """Export any binary Keras or Larq model as bit-exact C99 for microcontrollers.
 
     Its layers form a chain of QuantConv2D, QuantDense, MaxPooling2D, BatchNormalization, signs and Flatten.
+    The C takes pixels (or other codes) 0..255. If the model was trained on scaled ones, say how: the C then
+    contains the scaling, and gives what Keras gives but for Keras's rounding of the scaled pixels.
     With the Arm toolchain and QEMU installed, the command measures the C on three boards.
 
-    Example:
+    Examples:
 
         ddnn export-c model.keras --out firmware --name keyword
+
+        ddnn export-c model.keras --out firmware --input-scale 1/127.5 --input-offset -1
     """
     import numpy as np
 
     from ddnn_tf.export import c
     from ddnn_tf.export.c.boards import emulate_all
+    from ddnn_tf.input_range import InputRange, keras_rounding
     from ddnn_tf.saving import load_model
 
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"'{out}' is a file: name a directory.")
-    exported = c.export_c(load_model(model, compile=False), name=name, fixed_point=fixed_point)
+    scale = None if input_scale is None else _fraction(input_scale, "--input-scale")
+    offset = _fraction(input_offset, "--input-offset")
+    network = load_model(model, compile=False)
+    exported = c.export_c(network, name=name, fixed_point=fixed_point, input_scale=scale, input_offset=offset)
+    inputs = InputRange(1.0 if scale is None else scale, offset)
+    rounding = keras_rounding(network, inputs)
     source = exported.source
     exported.predict(np.zeros((1, *source.input_shape), np.uint8))
     boards = emulate_all(source, np.zeros((1, *source.input_shape), bool if source.is_binary else np.uint8))
@@ -132,6 +153,10 @@ def export_c(
                 "files": [str(out / f"{source.name}{suffix}") for suffix in (".h", ".c", ".json")],
                 "input_shape": list(source.input_shape),
                 "binary_input": source.is_binary,
+                "input_scale": inputs.scale,
+                "input_offset": inputs.offset,
+                "equality": _equality(rounding, source.fraction_bits),
+                "keras_rounding": rounding,
                 "outputs": [asdict(member) for member in source.outputs],
                 "fraction_bits": source.fraction_bits,
                 "boards": boards,
@@ -139,6 +164,7 @@ def export_c(
         )
         return
     print(f"{source.name}.h and {source.name}.c are in {out}.")
+    print(f"Equality with Keras: {_equality(rounding, source.fraction_bits)}.")
     _print_boards({("", source.name): {"boards": boards}})
 
 
@@ -183,6 +209,36 @@ def benchmark(bundle: options.BundlePath, as_json: options.Json = False) -> None
     for timing in timings:
         table.add_row(*timing.cells())
     show(table, NOTE)
+
+
+def _fraction(text: str, option: str) -> float:
+    """A number, or the quotient of two: 1/127.5.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    numerator, _, denominator = text.partition("/")
+    try:
+        return float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"Expected {option} with a number or a fraction, but got {text!r}.") from None
+
+
+def _equality(rounding: float, fraction_bits: int | None) -> str:
+    """How the C compares with Keras layer by layer.
+
+    Args:
+        rounding: Of `keras_rounding`.
+        fraction_bits: Of numbers in fixed point.
+    """
+    numbers = "" if fraction_bits is None else f"; numbers are rounded to multiples of 2^-{fraction_bits}"
+    if rounding == 0:
+        return f"every bit {'and number ' if fraction_bits is None else ''}is equal{numbers}"
+    return (
+        "the C sums codes exactly and compares with the batch norm in float32, while Keras rounds scaled "
+        f"inputs and sums, by at most {rounding:.2g} for a sum of the first layer: a bit can differ where "
+        f"batch norm maps a sum to within that of zero{numbers}"
+    )
 
 
 def _print_verification(records: Sequence[Mapping[str, Any]]) -> None:

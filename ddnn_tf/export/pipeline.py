@@ -17,7 +17,7 @@ from ddnn_tf.export.verify import Verification, Verifier, verification_samples
 from ddnn_tf.network import build
 from ddnn_tf.registry import choose
 from ddnn_tf.runs import load_run
-from ddnn_tf.sections import Section, cut, received
+from ddnn_tf.sections import Section, check_codes, cut, received
 
 __all__ = ["bundle_sections", "check_artefacts", "export_run", "verify_bundle"]
 
@@ -45,8 +45,9 @@ def export_run(
         FileNotFoundError: No run, or a run without a model.
         FileExistsError: Something stands where the bundle should go.
         ImportError: An engine is not installed.
-        ValueError: An unknown section or target, other data than those of the training, a section that
-            cannot be converted, or an artefact beyond its tolerance. Nothing is written then.
+        ValueError: An unknown section or target, other data than those of the training, a network that was
+            trained on something else than their codes, a section that cannot be converted, or an artefact
+            beyond its tolerance. Nothing is written then.
     """
     if Path(path).exists():
         raise FileExistsError(f"'{path}' exists: name a new place for the bundle.")
@@ -54,7 +55,7 @@ def export_run(
     trained = load_run(run)
     data = trained.source.load()
     data.check_digest(trained.data_sha256)
-    cuts = cut(trained.model, trained.topology)
+    cuts = cut(trained.model, trained.topology, check_inputs=False)
     chosen = [cuts[name] for name in choose("section", sections, cuts)]
     for target in wanted if targets is not None else []:
         if not any(target.takes(section) for section in chosen):
@@ -64,6 +65,7 @@ def export_run(
             )
     training_views = data.rows(data.split["train"][:_CALIBRATION_SAMPLES])
     calibration = received(trained.topology, cuts, training_views)
+    check_codes(cuts, calibration)
     verifier = Verifier(trained.topology, trained.thresholds, cuts, *verification_samples(data))
     artefacts, verifications = [], []
     for section in chosen:
@@ -140,7 +142,7 @@ def bundle_sections(bundle: Bundle) -> dict[str, Section]:
     if [array.shape for array in bundle.weights] != shapes:
         raise ValueError("The bundle's weights do not fit its topology: it is damaged, export it anew.")
     model.set_weights(list(bundle.weights))
-    return cut(model, bundle.topology)
+    return cut(model, bundle.topology, check_inputs=False)  # checked when it was exported
 
 
 def _refusal(verification: Verification, tolerance: Tolerance) -> str:

@@ -156,7 +156,7 @@ def section_profile(
     probabilities = tier_probabilities(model, topology, data.part("validation"))
     limits = [thresholds[tier] for tier in hierarchy.early_tier_names]
     shares = staged_inference(list(probabilities.values()), limits).shares.tolist()
-    sections = cut(model, topology).values()
+    sections = cut(model, topology, check_inputs=False).values()
     demands = {section.name: demand_of(section.model.layers, section.model) for section in sections}
     return SectionProfile(hierarchy, demands, dict(zip(hierarchy.exit_tier_names, shares, strict=True)))
 

@@ -111,7 +111,7 @@ class ServedNetwork:
 
         model = build(self.topology)
         model.set_weights(self._bundle.weights())
-        return cut(model, self.topology)
+        return cut(model, self.topology, check_inputs=False)  # checked when it was exported
 
 
 def _in_keras(section: Any) -> Callable[[Arrays], dict[str, NDArray[Any]]]:

@@ -28,6 +28,7 @@ from pydantic import ConfigDict, Field, PositiveInt, ValidationError
 from ddnn_tf.documents import Strict, atomic_write, one_sentence
 from ddnn_tf.export.c.host import Library, as_keras
 from ddnn_tf.export.c.source import Member, Source, write
+from ddnn_tf.input_range import InputRange, check_input_range
 from ddnn_tf.specs import Coding
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class CModel:
         """Runs the C, compiled for this machine, and gives what the Keras model gives (see `folding`).
 
         Args:
-            inputs: `(samples, ...)` as the model takes them: whole numbers 0..255; if the model binarizes
-                its input, any numbers.
+            inputs: `(samples, ...)` codes: whole numbers 0..255, also if the model was trained on scaled ones
+                (`export_c`); if the model binarizes its input, any numbers.
 
         Returns:
             `(samples, ...)` float32, bits as -1 and +1; a dictionary if the model's outputs have names.
@@ -115,25 +116,47 @@ def export_c(
     name: str | None = None,
     fixed_point: bool = False,
     coding: Coding | None = None,
+    input_scale: float | None = None,
+    input_offset: float = 0.0,
 ) -> CModel:
     """Converts a binary Keras or Larq model.
+
+    The C takes codes 0..255, such as pixels. A model that was trained on `input_scale * code + input_offset`
+    is told here; for code / 127.5 - 1:
+
+        >>> exported = export_c(model, input_scale=1 / 127.5, input_offset=-1)  # doctest: +SKIP
+
+    The C then gives what Keras gives on the scaled inputs, but for Keras's rounding of these: it sums the
+    codes exactly, and scale and offset are in the thresholds behind the first layer. The exact sum of the
+    scaled inputs, rounded once to float32, is what the trained batch norm compares. A bit can differ from
+    Keras's only where batch norm maps a sum to within `InputRange.rounding` of zero. Without a scale, or with
+    one that is a power of two and an offset that is a multiple of it, all is equal.
 
     Args:
         model: A chain of layers that fold (see `folding.fold`).
         name: Prefix of everything public in the C, and of the files. None: the model's own name.
         fixed_point: Numbers as int32 with a power of two as the unit, for processors without floats.
         coding: How physical readings become the codes that the model takes: adds a C function for it.
+        input_scale: What the codes were multiplied by in training; None: nothing, or a Rescaling layer in
+            the model does it.
+        input_offset: What was added then.
 
     Raises:
         ImportError: Jinja2 is not installed.
-        ValueError: A layer that does not fold, by name, a name that is no C identifier, or a coding of
-            other channels.
+        ValueError: A layer that does not fold, by name, a name that is no C identifier, a coding of other
+            channels, or a model whose first batch norm saw other inputs in training than those declared.
     """
     from ddnn_tf.folding import fold  # here, because `load` does without TensorFlow
 
     chosen = re.sub(r"[^a-z0-9_]", "_", model.name.lower()) if name is None else name
     title = f"model '{model.name}'"
-    return CModel(write(fold(model), chosen, title=title, fixed_point=fixed_point, coding=coding))
+    inputs = None
+    if input_scale is not None or input_offset:
+        inputs = InputRange(1.0 if input_scale is None else float(input_scale), float(input_offset))
+        title += f" of {inputs.scale:.9g} times the input plus {inputs.offset:.9g}"
+    network = fold(model, inputs)
+    check_input_range(model, inputs)
+    return CModel(write(network, chosen, title=title, fixed_point=fixed_point, coding=coding))
 
 
 def load(path: str | Path) -> CModel:

@@ -178,6 +178,7 @@ class _Function:
     weights: str = ""
     thresholds: str = ""
     turned: str = ""
+    places: str = ""
     steps: list[dict[str, str]] = field(default_factory=list)
     descriptor: str = ""
     row_call: str = ""
@@ -202,6 +203,7 @@ class _Writer:
         self.codes = [0, 0]  # plain, fast
         self.merged: list[tuple[int, int]] = []  # groups and columns of each layer
         self.margin = 0
+        self.column_places = 0  # of the first layer, if it has a border
         self.pixel_taps = self.patch_words = self.planes = self.sums = 0
         self.buffers = [0, 0]
         self.kinds: set[str] = set()
@@ -234,6 +236,7 @@ class _Writer:
             or "gather bits" in kinds,
             "has_bits": bool(kinds & {"sum_bits", "skips"}),
             "sums_bits": "sum_bits" in kinds,
+            "column_places": self.column_places,
             "reads_bits": bool(kinds & {"gather bits", "codes"}),
             "dense_on_pixels": "dense on pixels" in kinds,
             "dense_fast": self.sums > 0,
@@ -335,16 +338,21 @@ class _Writer:
         if layer.sign is None:
             raise TypeError("A layer of numbers has no rows of bits.")
         number = len(self.functions)
+        function = _Function(number, "rows", input_type="uint8_t" if on_pixels else "uint32_t")
         # Hits are sums at or above a threshold, and are joined by OR. An AND of bits is what is left when
         # no opposite bit hits; a comparison downwards is one upwards of the opposite weights.
         rising, is_or = layer.sign.rising, pool.is_or
         thresholds = layer.sign.thresholds.astype(np.int64)
+        if layer.border is not None:
+            reach = layer.reach(HIGHEST_CODE) + 1  # beyond it, a threshold is never reached, or always
+            thresholds = np.clip(thresholds - layer.border, -reach, reach)
+            self.column_places = layer.places_shape[1]
+            function.places = _integers(np.concatenate(layer.places))
         limit = np.where(is_or, thresholds, np.where(rising, thresholds - 1, thresholds + 1))
         turn = np.where(rising == is_or, 1, -1)
         weights, limits = layer.weights * turn.astype(np.int8), limit * turn
-        function = _Function(number, "rows", input_type="uint8_t" if on_pixels else "uint32_t")
         function.weights = _words(_by_filter(weights) > 0)
-        function.thresholds = self._thresholds(limits)
+        function.thresholds = self._thresholds(limits.ravel())
         function.turned = _codes(~is_or)
         function.input, function.output = given, target
         kind = self._kind(layer, on_pixels)
@@ -362,6 +370,8 @@ class _Writer:
                     len(function.fast["planes"]) * function.fast["length"] * len(function.fast["rows"])
                 )
         function.descriptor = self._descriptor(layer, pool, table, limits_table, f"turned_{number}")
+        if function.places:
+            function.descriptor += f", places_{number}"
         self._count_codes(layer.sums_shape, pool)
         self.functions.append(function)
 
@@ -563,17 +573,26 @@ def _fast(weights: NDArray[np.int8], limits: NDArray[Any], layer: IntegerLayer) 
     (top, _), (left, _) = layer.window.margins
     columns = layer.sums_shape[1]
     filters = []
+    # Without a border, a filter starts from one number; with one, from a table by place of row and column.
+    starts = -limits.astype(np.int64).reshape(-1, limits.shape[-1])
     for number in range(layer.filters):
-        start, lines = -int(limits[number]), []
+        lines = []
         for y, x in np.ndindex(weights.shape[:2]):
             for group in groups:
                 given = tuple(int(sign) for sign in weights[y, x, group.start : group.stop, number])
                 factor = given[0]
                 plane, raised = index[group.start, tuple(factor * sign for sign in given)]
-                start -= factor * raised
+                starts[:, number] -= factor * raised
                 lines.append(f"sum {'+' if factor > 0 else '-'}= load(row_{y} + {plane}u * LENGTH + {x}u);")
-        filters.append({"start": start, "lines": lines})
+        filters.append({"number": number, "start": int(starts[0, number]), "lines": lines})
+    table = None
+    if layer.border is not None:
+        by_place = starts.reshape(limits.shape)[:, layer.places[1]]
+        padded = np.pad(by_place, ((0, 0), (0, _rounded(columns) - columns), (0, 0)))
+        table = _integers(padded.transpose(0, 2, 1).ravel())
     return {
+        "table": table,
+        "pitch": _rounded(columns),
         "group_text": "each group of up to three channels" if channels > 1 else "one channel",
         "length": _rounded(columns) + weights.shape[1] - 1,
         "width": width,

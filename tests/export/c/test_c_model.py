@@ -75,6 +75,70 @@ def test_a_binary_mnist_net_predicts_what_keras_predicts(tmp_path: Path) -> None
     assert np.array_equal(load(tmp_path).predict(images), expected)
 
 
+def digits_net(padding: str) -> tf.keras.Model:
+    """The first half of BinaryNet for digits of 8x8 pixels."""
+    return tf.keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            lq.layers.QuantConv2D(8, 3, padding=padding, kernel_constraint="weight_clip", **BINARY),
+            layers.MaxPooling2D(2),
+            layers.BatchNormalization(scale=False, momentum=0.9),
+            layers.Flatten(),
+            lq.layers.QuantDense(4, kernel_constraint="weight_clip", **HIDDEN),
+            layers.BatchNormalization(scale=False, momentum=0.9),
+        ],
+        name="digits",
+    )
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("scale", "offset"), [(1 / 127.5, -1), (1 / 255, 0), (1 / 60, -1.3), (1, 0)])
+def test_a_model_trained_on_scaled_pixels_is_as_accurate_in_c(
+    scale: float, offset: float, padding: str
+) -> None:
+    """Bars in four directions, on a bright or dark ground."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 600)
+    bars = np.stack([np.eye(8), np.eye(8)[::-1], np.eye(8)[[3] * 8], np.eye(8)[:, [3] * 8].T])[labels]
+    bars[labels == 2] = np.eye(8)[[4] * 8]
+    bars[labels == 3] = np.eye(8)[[4] * 8].T
+    images = (random.integers(0, 90, (600, 8, 8)) + 160 * bars).astype(np.uint8)[..., None]
+    scaled = (scale * images.astype(np.float64) + offset).astype(np.float32)
+    tf.keras.utils.set_random_seed(0)
+    model = digits_net(padding)
+    model.compile(tf.keras.optimizers.Adam(0.02), tf.keras.losses.SparseCategoricalCrossentropy(True))
+    model.fit(scaled[:400], labels[:400], epochs=6, batch_size=40, verbose=0)
+    logits = model(scaled[400:]).numpy()
+    accuracy = np.mean(logits.argmax(axis=1) == labels[400:])
+    assert accuracy > 0.7
+    if scale == 1:
+        exported = export_c(model)  # nothing to declare, and no false alarm
+    else:
+        with pytest.raises(ValueError, match=r"trained on codes 0\.\.255, but .*`input_scale`"):
+            export_c(model)
+        exported = export_c(model, input_scale=scale, input_offset=offset)
+    found = exported.predict(images[400:])
+    assert isinstance(found, np.ndarray)
+    assert np.mean(found.argmax(axis=1) == labels[400:]) == accuracy
+    assert np.mean(found != logits) < 0.01
+
+
+def test_a_rescaling_layer_and_a_declared_scale_are_one() -> None:
+    """Scaled twice, or scaled once by the product."""
+    images = pixels(12, 11, 1)
+    model = binary_net()
+    rescaled = tf.keras.Sequential([layers.Input((12, 11, 1)), layers.Rescaling(1 / 3, -10), *model.layers])
+    found = export_c(rescaled, name="net").predict(images)
+    assert np.array_equal(
+        found, export_c(model, name="net", input_scale=1 / 3, input_offset=-10).predict(images)
+    )
+    assert not np.array_equal(found, export_c(model, name="net").predict(images))
+    half = export_c(rescaled, name="net", input_scale=1 / 2, input_offset=30)
+    whole = export_c(model, name="net", input_scale=1 / 6, input_offset=0)
+    assert np.array_equal(half.predict(images), whole.predict(images))
+    assert "0.5 times the input plus 30" in half.source.header
+
+
 def test_named_outputs_come_as_a_dictionary() -> None:
     section = device()
     images = pixels(10, 9, 3)
