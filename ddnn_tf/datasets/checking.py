@@ -10,7 +10,7 @@ the samples where one file holds them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from ddnn_tf.datasets.leaks import Leaks, find_leaks
 from ddnn_tf.datasets.multiview import PARTS, MultiViewDataset
 from ddnn_tf.datasets.problems import (
     absences,
+    blind_devices,
     class_counts,
-    class_problems,
-    missing_samples,
+    missing_classes,
     name_of_view,
     percent,
+    rare_classes,
 )
-from ddnn_tf.datasets.recording import Problem
+from ddnn_tf.datasets.recording import Problem, Recording
 from ddnn_tf.datasets.source import DataSource
 from ddnn_tf.datasets.survey import Survey, survey, view_problems
 
@@ -207,15 +208,15 @@ def check_source(source: DataSource, progress: Progress | None = None) -> DataCh
     recording = source.record()
     if recording is None:
         return check_dataset(source.load(), progress=progress)
+    recording = recording.with_devices(source.devices)
     try:
-        data = recording.with_devices(source.devices).split(
-            source.split, test_share=source.test_share, seed=source.seed
-        )
+        parts = recording.parts(source.split, test_share=source.test_share, seed=source.seed)
+        data = recording.in_parts(*parts)
     except ValueError as error:
         return DataCheck(recording.name, (*recording.problems, Problem("split", str(error))))
     if source.class_weights is not None:
         data = replace(data, balance=source.class_weights == "balanced")
-    check = check_dataset(data, recording.problems, progress)
+    check = check_dataset(data, recording, progress)
     if data.files and source.path is not None:
         place = Path(source.path)
         check = replace(
@@ -225,19 +226,22 @@ def check_source(source: DataSource, progress: Progress | None = None) -> DataCh
 
 
 def check_dataset(
-    data: MultiViewDataset, errors: Sequence[Problem] = (), progress: Progress | None = None
+    data: MultiViewDataset, recording: Recording | None = None, progress: Progress | None = None
 ) -> DataCheck:
     """Checks a data set in its parts.
 
     Args:
         data: The data set.
-        errors: Problems that are known already.
+        recording: The user's data that it was made of, with the problems that are known already.
         progress: Is told how far the check is.
     """
+    known = () if recording is None else recording.problems
+    # A user's own data must have every class in every part; built-in data sets may lack one in validation.
+    needed, optional = (PARTS, ()) if recording is not None else (("train", "test"), ("validation",))
     surveys = survey(data, _stage(progress, "reading"))
     check = DataCheck(
         name=data.name,
-        errors=(*errors, *missing_samples(data)),
+        errors=(*known, *missing_classes(data, needed), *blind_devices(data)),
         data=data,
         surveys=surveys,
         leaks=_leaks(data, surveys, _stage(progress, "comparing")),
@@ -245,7 +249,8 @@ def check_dataset(
     )
     warnings = (
         *_leak_problems(check),
-        *class_problems(data),
+        *missing_classes(data, optional),
+        *rare_classes(data),
         *absences(data),
         *view_problems(data, surveys),
     )

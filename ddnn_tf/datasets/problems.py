@@ -6,24 +6,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.datasets.multiview import PARTS, MultiViewDataset
+from ddnn_tf.datasets.multiview import MultiViewDataset
 from ddnn_tf.datasets.recording import Problem
 
 __all__ = [
     "MOST_NAMES",
     "absences",
+    "blind_devices",
     "class_counts",
-    "class_problems",
     "count_of",
-    "missing_samples",
+    "missing_classes",
     "name_of_view",
     "names_of_views",
     "percent",
+    "rare_classes",
 ]
 
 MOST_NAMES = 100
@@ -35,9 +36,9 @@ _FEW_TRAINING, _FEW_TEST = 20, 10
 _UNBALANCED = 10
 
 
-def missing_samples(data: MultiViewDataset) -> Iterator[Problem]:
-    """Classes and devices of which there is nothing to train with, or to test on."""
-    for part in ("train", "test"):
+def missing_classes(data: MultiViewDataset, parts: Sequence[str]) -> Iterator[Problem]:
+    """Classes of which some parts have no sample."""
+    for part in parts:
         for name, count in class_counts(data, data.split[part]).items():
             if not count:
                 yield Problem(
@@ -45,6 +46,10 @@ def missing_samples(data: MultiViewDataset) -> Iterator[Problem]:
                     f"The {part} part has no sample of the class '{name}': add samples of it, or choose "
                     "another split or seed.",
                 )
+
+
+def blind_devices(data: MultiViewDataset) -> Iterator[Problem]:
+    """Devices that see nothing in training."""
     for number, device in enumerate(data.device_names):
         if not data.presence[data.split["train"], number].any():
             yield Problem(
@@ -54,9 +59,9 @@ def missing_samples(data: MultiViewDataset) -> Iterator[Problem]:
             )
 
 
-def class_problems(data: MultiViewDataset) -> Iterator[Problem]:
-    """Classes that are rare in a part, or far rarer than others."""
-    train, validation, test = (class_counts(data, data.split[part]) for part in PARTS)
+def rare_classes(data: MultiViewDataset) -> Iterator[Problem]:
+    """Classes with few samples, or with far fewer than another class."""
+    train, test = (class_counts(data, data.split[part]) for part in ("train", "test"))
     for name in data.class_names:
         if 0 < train[name] < _FEW_TRAINING:
             yield Problem(
@@ -64,16 +69,10 @@ def class_problems(data: MultiViewDataset) -> Iterator[Problem]:
                 f"The class '{name}' has {count_of(train[name], 'training sample')}, little to learn from: "
                 f"add some, up to {_FEW_TRAINING} at least.",
             )
-        if not validation[name]:
-            yield Problem(
-                "missing_class",
-                f"The validation part has no sample of the class '{name}', so thresholds are chosen without "
-                "it: add samples of it, or choose another split or seed.",
-            )
         if 0 < test[name] < _FEW_TEST:
             yield Problem(
                 "few_samples",
-                f"The class '{name}' has {count_of(test[name], 'test sample')}, so that each is "
+                f"The class '{name}' has {count_of(test[name], 'test sample')}, so each counts for "
                 f"{percent(1 / test[name])} of its recall: add some, or choose another split.",
             )
     most, rarest = max(train, key=train.__getitem__), min(train, key=train.__getitem__)

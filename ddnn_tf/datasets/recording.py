@@ -135,7 +135,30 @@ class Recording:
             seed: Seed of the draw.
 
         Raises:
-            ValueError: A rule that the data do not allow, a share outside 0..1, or a part without some class.
+            ValueError: As `parts`, or a part without some class.
+        """
+        parts, words = self.parts(rule, test_share=test_share, validation_share=validation_share, seed=seed)
+        splits.check_classes(self.labels, parts, self.class_names, self.name)
+        return self.in_parts(parts, words)
+
+    def parts(
+        self,
+        rule: str | None = None,
+        *,
+        test_share: float | None = None,
+        validation_share: float = _VALIDATION_SHARE,
+        seed: int = 0,
+    ) -> tuple[dict[str, NDArray[np.int64]], str]:
+        """Rows of `train`, `validation` and `test`, and the rule in words; a part may lack a class.
+
+        Args:
+            rule: As `split`, like the others.
+            test_share: Fraction of the samples for test.
+            validation_share: Fraction of the other samples for validation.
+            seed: Seed of the draw.
+
+        Raises:
+            ValueError: A rule that the data do not allow, or a share outside 0..1.
         """
         known = {"part": self.part, "group": self.group, "time": self.time, "random": self.labels}
         allowed = [name for name in SPLITS if known[name] is not None]
@@ -162,8 +185,7 @@ class Recording:
             taken = self._rule(rule, seed)
             parts = splits.split(len(self.labels), taken, test_share=share, validation_share=validation_share)
             words = self._words(rule, seed)
-        splits.check_classes(self.labels, parts, self.class_names, self.name)
-        return self.in_parts(parts, words)
+        return parts, words
 
     def in_parts(self, parts: Mapping[str, NDArray[np.int64]], words: str) -> MultiViewDataset:
         """The data set in the parts given.
@@ -193,6 +215,7 @@ class Recording:
             times=self.time,
             codings=codings,
             files=self.files,
+            skipped=self.skipped,
             balance=self.balance,
         )
 

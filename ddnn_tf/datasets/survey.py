@@ -191,15 +191,13 @@ def _duplicates(
     disagrees = np.maximum.reduceat(labels, starts) > np.minimum.reduceat(labels, starts)
     yield Problem(
         "duplicate",
-        f"{len(rows):,} {what} are equal to another one, {len(starts):,} of them different: keep one "
-        "of each.",
+        f"{len(rows):,} {what} are copies of each other ({len(starts):,} different): keep one of each.",
         names_of_views(data, device, rows),
     )
     if disagrees.any():
         among = np.repeat(disagrees, np.diff(starts, append=len(rows)))
         yield Problem(
             "labels",
-            f"{int(among.sum()):,} {what} have another label than an equal one: at most one of the labels is "
-            "right.",
+            f"{int(among.sum()):,} {what} are copies with different labels: at most one label is right.",
             names_of_views(data, device, rows[among]),
         )

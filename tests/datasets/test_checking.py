@@ -137,7 +137,7 @@ def test_rare_classes() -> None:
     check = check_dataset(dataset(labels=labels))
     messages = [problem.message for problem in check.warnings]
     assert "The class 'busy' has 4 training samples" in messages[0]
-    assert "The class 'busy' has 2 test samples, so that each is 50 % of its recall" in messages[1]
+    assert "The class 'busy' has 2 test samples, so each counts for 50 % of its recall" in messages[1]
     assert "The class 'empty' has 19 times as many training samples as 'busy'" in messages[2]
     assert "--class-weights balanced" in messages[2]
     assert "unbalanced" not in warnings(check_dataset(dataset(labels=labels, balance=True)))
@@ -204,14 +204,10 @@ def test_duplicate_files_and_labels_that_disagree() -> None:
     }
     check = check_dataset(dataset(images, files=files))
     assert [problem.kind for problem in check.warnings] == ["duplicate", "duplicate", "labels"]
-    assert (
-        "3 pictures of 'device_0' are equal to another one, 1 of them different" in check.warnings[0].message
-    )
+    assert "3 pictures of 'device_0' are copies of each other (1 different)" in check.warnings[0].message
     assert check.warnings[0].files == ("0/2.png", "0/10.png", "0/12.png")
     assert check.warnings[2].files == ("1/7.png", "1/8.png")
-    assert check.warnings[2].message.startswith(
-        "2 pictures of 'device_1' have another label than an equal one"
-    )
+    assert check.warnings[2].message.startswith("2 pictures of 'device_1' are copies with different labels")
 
 
 def test_without_files_whole_samples_are_compared() -> None:
@@ -221,7 +217,7 @@ def test_without_files_whole_samples_are_compared() -> None:
     images[10] = images[2]
     problem = only_warning(dataset(images))
     assert problem.kind == "duplicate"
-    assert problem.message.startswith("2 samples are equal to another one")
+    assert problem.message.startswith("2 samples are copies of each other")
 
 
 def test_one_picture_for_two_devices() -> None:
