@@ -1,4 +1,4 @@
-"""Keras callbacks for training: exact batch statistics, checkpoints and a progress bar."""
+"""Keras callbacks for training: exact batch statistics, checkpoints and progress."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ddnn_tf.datasets.files import read_npz
+from ddnn_tf.datasets.files import read_npz, write_npz
 from ddnn_tf.documents import atomic_write
+from ddnn_tf.input_range import warn_of_scaled_inputs
+from ddnn_tf.progress import Progress
 
 __all__ = ["BatchStatistics", "Checkpoint", "ProgressBar"]
 
@@ -33,22 +33,27 @@ class BatchStatistics(tf.keras.callbacks.Callback):
     end.
 
     Args:
-        inputs: Training views by input name, `(samples, ...)`; at most 1,024
-            samples are used, the first ones.
+        inputs: The training samples as the model takes them, `(samples, ...)`: arrays by input name, a
+            sequence of arrays, or one array. Or a `tf.data.Dataset` of their batches, with or without targets
+            and sample weights, such as `fit` takes. At most 1,024 samples are used, the first ones.
+
+    Raises:
+        ValueError: There are no samples.
     """
 
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Any) -> None:
         super().__init__()
-        self._inputs = {
-            name: tf.cast(array[:_STATISTICS_SAMPLES], tf.float32) for name, array in inputs.items()
-        }
+        self._inputs = _first_samples(inputs)
+        tensors = tf.nest.flatten(self._inputs)
+        names = sorted(inputs) if isinstance(inputs, Mapping) else map(str, range(len(tensors)))
+        warn_of_scaled_inputs({name: each.numpy() for name, each in zip(names, tensors, strict=True)})
 
     def set_model(self, model: tf.keras.Model) -> None:
         super().set_model(model)
         norms = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.BatchNormalization)]
 
         @tf.function
-        def update(inputs: dict[str, tf.Tensor]) -> None:
+        def update(inputs: Any) -> None:
             model(inputs, training=True)
 
         # Momentum is a constant of the traced graph: 0 in this one, as it was in the model's own.
@@ -66,6 +71,23 @@ class BatchStatistics(tf.keras.callbacks.Callback):
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         self._update(self._inputs)
+
+
+def _first_samples(inputs: Any) -> Any:
+    """The first samples, in the structure in which the model takes them, as float32."""
+    if not isinstance(inputs, tf.data.Dataset):
+        return tf.nest.map_structure(lambda each: tf.cast(each[:_STATISTICS_SAMPLES], tf.float32), inputs)
+    batches: list[Any] = []
+    count = 0
+    for element in inputs:
+        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(element)
+        batches.append(batch)
+        count += len(tf.nest.flatten(batch)[0])
+        if count >= _STATISTICS_SAMPLES:
+            break
+    if not count:
+        raise ValueError("Expected `inputs` to be a data set with batches of samples, but got an empty one.")
+    return _first_samples(tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches))
 
 
 class Checkpoint(tf.keras.callbacks.Callback):
@@ -140,8 +162,8 @@ class Checkpoint(tf.keras.callbacks.Callback):
         arrays |= {f"best_{n}": array for n, array in enumerate(self.best_weights)}
         arrays |= {f"optimizer_{n}": v.numpy() for n, v in enumerate(self.model.optimizer.variables)}
         state = json.dumps({"history": self.history, "best_epoch": self.best_epoch})
-        with atomic_write(self._file(self.model, "checkpoint.npz")) as aside:
-            np.savez(aside, fingerprint=self._fingerprint, state=state, **arrays)
+        arrays |= {"fingerprint": np.array(self._fingerprint), "state": np.array(state)}
+        write_npz(self._file(self.model, "checkpoint.npz"), arrays)
         with (
             atomic_write(self._file(self.model, "csv")) as aside,
             open(aside, "w", newline="", encoding="utf-8") as stream,
@@ -158,36 +180,31 @@ class Checkpoint(tf.keras.callbacks.Callback):
 
 
 class ProgressBar(tf.keras.callbacks.Callback):
-    """A bar on stderr; nothing when that is no terminal. Enter it as a context around `fit`.
+    """Shows each epoch as `Progress` does. Enter it as a context around `fit`.
 
     Args:
         name: What is being trained.
         epochs: How many epochs there will be.
-        show: False keeps it hidden on a terminal too.
+        done: How many of them were trained before.
+        show: False shows nothing.
     """
 
-    def __init__(self, name: str, epochs: int, show: bool = True) -> None:
+    def __init__(self, name: str, epochs: int, *, done: int = 0, show: bool = True) -> None:
         super().__init__()
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[measures]}"),
-            console=console,
-            disable=not (show and console.is_terminal),
-        )
-        self._task = self._bar.add_task(f"training {name}", total=epochs, measures="")
+        self._epochs = epochs
+        self._progress = Progress(f"training {name}", epochs, done=done, show=show)
 
     def __enter__(self) -> ProgressBar:
-        self._bar.start()
+        self._progress.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._progress.__exit__()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        measures = f"loss {(logs or {})['loss']:.3f}, validation {(logs or {})['val_loss']:.3f}"
-        self._bar.update(self._task, completed=epoch + 1, measures=measures)
+        losses = logs or {}
+        self._progress.update(
+            epoch + 1,
+            f"epoch {epoch + 1} of {self._epochs}: loss {losses['loss']:.3f}, validation "
+            f"{losses['val_loss']:.3f}",
+        )

@@ -14,27 +14,39 @@ ValueError: The plan lacks the field 'hosts'.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = [
     "Document",
     "Strict",
     "atomic_write",
     "cache_directory",
-    "claim_directory",
+    "check_same",
+    "check_writable",
+    "claimed_directory",
     "data_directory",
     "one_sentence",
     "read_json",
     "write_text",
 ]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _Self = TypeVar("_Self", bound="Document")
 
@@ -140,50 +152,142 @@ def read_json(path: Path) -> Any:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside `path`, for a file or a directory, that takes its place when the block ends.
+
+    Raises:
+        OSError: It cannot be written, e.g. for lack of space. Then nothing changes.
+    """
     aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
         os.replace(aside, path)
+    except OSError as error:
+        # A full disk names no file, and a file of the package's own making means nothing to a reader.
+        if error.filename is None or Path(error.filename).is_relative_to(aside):
+            raise _unwritable(path, error) from None
+        raise
     finally:
-        aside.unlink(missing_ok=True)
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+    """Writes a text file whole or not at all; raises as `atomic_write`."""
     with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
-def claim_directory(directory: Path, marker: str, content: str) -> bool:
-    """Makes a directory for the results of one command, or checks that it belongs to that command.
+def check_writable(path: Path) -> None:
+    """Checks that a file or directory can be made at a path, before the work whose result it is to hold.
+
+    Args:
+        path: It need not exist, nor need its parents; nothing is left there.
+
+    Raises:
+        OSError: It cannot be made or written.
+    """
+    try:
+        place = path
+        while not place.exists():
+            place = place.parent
+        if place != path and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"'{place}' is a file")
+        with tempfile.TemporaryFile(dir=place if place.is_dir() else place.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> OSError:
+    reason = error.strerror or " ".join(str(error).split())
+    remedy = "free space there" if error.errno in _FULL else "make that possible"
+    return type(error)(f"'{path}' cannot be written ({reason}): {remedy}, or name another place.")
+
+
+@contextlib.contextmanager
+def claimed_directory(directory: Path, marker: str) -> Iterator[Path]:
+    """Makes a directory for the results of one command, and keeps other processes from it in the block.
+
+    The lock is the operating system's, on the directory itself: it ends with the process, however that ends.
+    Where there is none (Windows, some network file systems), nothing is locked.
 
     Args:
         directory: The directory; it is made if it does not exist.
         marker: Name of the file in it that says what the directory holds, e.g. `run.json`.
-        content: What that file must hold.
 
     Returns:
-        Whether the marker was there already, with the same content.
+        A context whose value is the path of the marker, which need not exist yet.
 
     Raises:
-        FileExistsError: A file stands there, or the directory holds other files, or another marker.
+        BlockingIOError: Another process writes into the directory.
+        FileExistsError: A file stands there, or the directory holds other files and no marker.
+        OSError: It cannot be made or written.
     """
     if directory.exists() and not directory.is_dir():
         raise FileExistsError(f"'{directory}' is a file: name a directory.")
-    directory.mkdir(parents=True, exist_ok=True)
+    check_writable(directory)
     file = directory / marker
-    if file.is_file():
-        if file.read_text(encoding="utf-8") != content:
-            raise FileExistsError(
-                f"'{directory}' holds results with another {marker}: name another directory."
-            )
-        return True
-    if any(directory.iterdir()):
-        raise FileExistsError(f"'{directory}' holds other files: name a new directory.")
-    write_text(file, content)
-    return False
+    with contextlib.ExitStack() as at_end:
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            at_end.callback(_remove_if_empty, directory)
+        if fcntl is not None:
+            descriptor = os.open(directory, os.O_RDONLY)
+            at_end.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(
+                    f"Another process is writing into '{directory}': wait for its end, or name another "
+                    "directory."
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+        if not file.is_file() and any(directory.iterdir()):
+            raise FileExistsError(f"'{directory}' holds other files: name a new directory.")
+        yield file
+
+
+def _remove_if_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def check_same(place: Path, holds: str, old: Mapping[str, Any], new: Mapping[str, Any], remedy: str) -> None:
+    """Checks that what a directory holds was made with the same options.
+
+    Args:
+        place: The directory.
+        holds: What it holds, e.g. `results`.
+        old: The options that it was made with, by name; options may be mappings themselves.
+        new: Those asked for now.
+        remedy: What to do if they differ.
+
+    Raises:
+        FileExistsError: They differ; the message names each option with both values.
+    """
+    was, asked = _flat(old), _flat(new)
+    changes = [
+        f"{name} {was.get(name)}, not {asked.get(name)}"
+        for name in dict.fromkeys((*asked, *was))
+        if was.get(name) != asked.get(name)
+    ]
+    if changes:
+        raise FileExistsError(f"'{place}' holds {holds} with {'; '.join(changes)}: {remedy}.")
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in options as `outer.inner`."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def cache_directory() -> Path:

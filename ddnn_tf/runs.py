@@ -1,7 +1,7 @@
 """A run directory: what `ddnn train` leaves and `ddnn evaluate` reads.
 
     topology.yaml               the hierarchy
-    run.json                    data set, split, seed, options and version
+    run.json                    data set, split, seed, options, version and digests of the models
     model.keras                 the trained network
     individual.keras            the individual models (if every device has blocks)
     thresholds.json             T by tier, chosen on validation data
@@ -13,19 +13,20 @@ While training, `*.checkpoint.npz` stand there too: the same command continues f
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
-from ddnn_tf.documents import atomic_write, read_json, write_text
+from ddnn_tf.documents import atomic_write, check_same, claimed_directory, one_sentence, read_json, write_text
 from ddnn_tf.evaluation import Evaluation, choose_thresholds, evaluate
 from ddnn_tf.network import build, build_individual
 from ddnn_tf.optimization import Optimized
@@ -37,7 +38,7 @@ __all__ = ["Run", "load_run", "train_run"]
 _MODEL, _INDIVIDUAL = "model.keras", "individual.keras"
 _TOPOLOGY, _RUN = "topology.yaml", "run.json"
 _THRESHOLDS, _METRICS = "thresholds.json", "metrics.json"
-_FORMAT = 2
+_FORMAT = 3
 
 
 class _Record(BaseModel):
@@ -48,6 +49,8 @@ class _Record(BaseModel):
     data: DataSource
     data_sha256: str
     options: dict[str, int | float]
+    # SHA-256 by file, once the run is finished: a model belongs to these thresholds and measures.
+    models: dict[Literal["model.keras", "individual.keras"], str] = {}
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,9 @@ def train_run(
     Args:
         directory: Where to; a killed training of the same kind there is continued.
         topology: The hierarchy; it gets the codings of the data.
-        source: Where the data come from, for the record.
-        data: The data.
+        source: Where the data come from: what later commands load them from.
+        data: The data, as `source.load()` gives them. They are loaded once more, to compare: that takes
+            seconds, while a run whose data no command finds again is lost.
         options: How to train.
         overwrite: Replaces a finished run (or the checkpoints of another one) in the directory.
         tensorboard: Writes TensorBoard logs to `directory/tensorboard`.
@@ -110,21 +114,19 @@ def train_run(
 
     Raises:
         ImportError: TensorBoard or an optimization is asked for, but not installed.
-        FileExistsError: The directory holds a finished run, or something else than a run.
-        ValueError: The data do not fit the topology.
+        FileExistsError: The directory holds a finished run, an unfinished one with other options, or other
+            files.
+        FileNotFoundError: The files of the source are not there.
+        BlockingIOError: Another process writes into the directory.
+        ValueError: The data do not fit the topology, or are not those of the source.
     """
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
     place = Path(directory)
     data.check_fit(topology)
     topology = topology.with_codings(data.codings)
-    names = (_INDIVIDUAL, _MODEL) if _has_individual(topology) else (_MODEL,)
-    models: dict[str, tf.keras.Model] = {}
-    for name in names:
-        tf.keras.utils.set_random_seed(options.seed)
-        models[name] = build(topology) if name == _MODEL else build_individual(topology)
+    _check_source(source, data)
     extra = {"quantization_aware": int(quantization_aware), "sparsity": sparsity}
-    optimized = Optimized(models[_MODEL], **_given(extra)) if any(extra.values()) else None
     record = _Record(
         format=_FORMAT,
         version=ddnn_tf.__version__,
@@ -132,38 +134,44 @@ def train_run(
         data_sha256=data.digest(),
         options={**asdict(options), **_given(extra)},
     )
-    documents = {_RUN: record.model_dump_json(indent=2) + "\n", _TOPOLOGY: topology.to_yaml()}
-    _claim(place, documents, overwrite)
-    for name, text in documents.items():
-        write_text(place / name, text)
-
-    for name, model in models.items():
-        logs = place / "tensorboard" / model.name
-        wrapped = optimized if name == _MODEL else None
-        train(
-            model if wrapped is None else wrapped.model,
-            data,
-            options=options,
-            loss_weights=topology.loss_weights if name == _MODEL else None,
-            individual=name == _INDIVIDUAL,
-            directory=place,
-            callbacks=[
-                *([] if wrapped is None else wrapped.callbacks),
-                *([tf.keras.callbacks.TensorBoard(logs)] if tensorboard else []),
-            ],
-        )
-        if wrapped is not None:
-            wrapped.finish()
-    thresholds = choose_thresholds(models[_MODEL], topology, data)
-    found = evaluate(models[_MODEL], topology, data, thresholds, models.get(_INDIVIDUAL))
-    write_text(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")
-    write_text(place / _METRICS, json.dumps(found.to_dict(), indent=2) + "\n")
-    for name, model in models.items():
-        with atomic_write(place / name) as aside:
-            model.save(aside)
-    for model in models.values():
-        (place / f"{model.name}.checkpoint.npz").unlink(missing_ok=True)
-    return found
+    names = (_INDIVIDUAL, _MODEL) if _has_individual(topology) else (_MODEL,)
+    models: dict[str, tf.keras.Model] = {}
+    for name in names:
+        tf.keras.utils.set_random_seed(options.seed)
+        models[name] = build(topology) if name == _MODEL else build_individual(topology)
+    optimized = Optimized(models[_MODEL], **_given(extra)) if any(extra.values()) else None
+    with claimed_directory(place, _RUN):
+        _begin(place, record, topology, overwrite)
+        for name, model in models.items():
+            logs = place / "tensorboard" / model.name
+            wrapped = optimized if name == _MODEL else None
+            train(
+                model if wrapped is None else wrapped.model,
+                data,
+                options=options,
+                loss_weights=topology.loss_weights if name == _MODEL else None,
+                individual=name == _INDIVIDUAL,
+                directory=place,
+                callbacks=[
+                    *([] if wrapped is None else wrapped.callbacks),
+                    *([tf.keras.callbacks.TensorBoard(logs)] if tensorboard else []),
+                ],
+            )
+            if wrapped is not None:
+                wrapped.finish()
+        thresholds = choose_thresholds(models[_MODEL], topology, data)
+        evaluation = evaluate(models[_MODEL], topology, data, thresholds, models.get(_INDIVIDUAL))
+        write_text(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")
+        write_text(place / _METRICS, json.dumps(evaluation.to_dict(), indent=2) + "\n")
+        for name, model in models.items():
+            with atomic_write(place / name) as aside:
+                model.save(aside)
+        # Written last: a run is finished once its record has the digests of its models.
+        finished = record.model_copy(update={"models": {name: _digest(place / name) for name in names}})
+        write_text(place / _RUN, finished.model_dump_json(indent=2) + "\n")
+        for model in models.values():
+            (place / f"{model.name}.checkpoint.npz").unlink(missing_ok=True)
+    return evaluation
 
 
 def load_run(directory: str | Path) -> Run:
@@ -178,24 +186,30 @@ def load_run(directory: str | Path) -> Run:
         raise FileNotFoundError(f"There is no run directory '{place}': make one with `ddnn train --out`.")
     # First of all whether this version reads it: an old run is to be trained again, not to be repaired.
     record = _read_record(place / _RUN) if (place / _RUN).is_file() else None
-    missing = [name for name in (_RUN, _TOPOLOGY, _MODEL, _THRESHOLDS) if not (place / name).is_file()]
-    if record is None or missing:
+    models = (_MODEL,) if record is None else (_MODEL, *record.models)
+    missing = [name for name in (_RUN, _TOPOLOGY, *models, _THRESHOLDS) if not (place / name).is_file()]
+    if record is None or missing or _MODEL not in record.models:
         remedy = (
             "the training was cut off: give the same `ddnn train` command again to finish it"
             if any(place.glob("*.checkpoint.npz"))
             else "it is no run directory, or a damaged one"
         )
-        raise FileNotFoundError(f"'{place}' lacks {', '.join(missing)}: {remedy}.")
+        lacks = ", ".join(dict.fromkeys(missing)) or "the digests of its models"
+        raise FileNotFoundError(f"'{place}' lacks {lacks}: {remedy}.")
+    for name, digest in record.models.items():
+        if _digest(place / name) != digest:
+            raise ValueError(
+                f"'{place / name}' is damaged, or of another training than run.json: train the run again."
+            )
     topology = Topology.load(place / _TOPOLOGY)
-    has_individual = _has_individual(topology)
-    if has_individual and not (place / _INDIVIDUAL).is_file():
-        raise FileNotFoundError(f"'{place}' lacks {_INDIVIDUAL}: it is a damaged run directory.")
     return Run(
         record.data,
         record.data_sha256,
         topology,
         _read_model(place / _MODEL, build(topology)),
-        _read_model(place / _INDIVIDUAL, build_individual(topology)) if has_individual else None,
+        _read_model(place / _INDIVIDUAL, build_individual(topology))
+        if _INDIVIDUAL in record.models
+        else None,
         _read_thresholds(place / _THRESHOLDS, topology),
     )
 
@@ -204,28 +218,41 @@ def _given(extra: Mapping[str, float]) -> dict[str, Any]:
     return {name: value for name, value in extra.items() if value}
 
 
-def _claim(place: Path, documents: Mapping[str, str], overwrite: bool) -> None:
-    """Makes the directory ready for a run, or refuses to touch what stands there."""
-    if place.exists() and not place.is_dir():
-        raise FileExistsError(f"'{place}' is a file: name a directory for the run.")
-    place.mkdir(parents=True, exist_ok=True)
-    if any(place.iterdir()) and not (place / _RUN).is_file():
-        raise FileExistsError(f"'{place}' holds other files than a run's: name a new directory for the run.")
+def _check_source(source: DataSource, data: MultiViewDataset) -> None:
+    """Checks that later commands find the data of the training again."""
+    if source.load().digest() != data.digest():
+        raise ValueError(
+            f"Expected `source` to give the data of the training, but '{source.name}' gives others: train on "
+            "`source.load()`, or register your own data with `register_dataset`."
+        )
+
+
+def _begin(place: Path, record: _Record, topology: Topology, overwrite: bool) -> None:
+    """Makes a claimed directory ready for a run, or refuses to touch the one that stands there."""
     if overwrite:
         for name in (_MODEL, _INDIVIDUAL, _THRESHOLDS, _METRICS):
             (place / name).unlink(missing_ok=True)
         for leftover in (*place.glob("*.checkpoint.npz"), *place.glob("*.csv")):
             leftover.unlink()
-        return
-    if (place / _MODEL).is_file():
-        raise FileExistsError(f"'{place}' holds a finished run: name another directory, or give --overwrite.")
-    for name, text in documents.items():
-        file = place / name
-        if file.is_file() and file.read_text(encoding="utf-8") != text:
+    elif (place / _RUN).is_file():
+        content = read_json(place / _RUN)
+        old = content if isinstance(content, dict) else {}
+        if (place / _MODEL).is_file() and old.get("models", True):
             raise FileExistsError(
-                f"'{place}' holds an unfinished run with another {name}: name another directory, or give "
-                "--overwrite."
+                f"'{place}' holds a finished run: name another directory, or give --overwrite."
             )
+        new = {**record.model_dump(mode="json"), "topology": topology.model_dump(mode="json")}
+        old = {**old, "models": {}, "topology": new["topology"]}
+        if (place / _TOPOLOGY).is_file():
+            old["topology"] = Topology.load(place / _TOPOLOGY).model_dump(mode="json")
+        remedy = "give the same options to finish it, name another directory, or give --overwrite"
+        check_same(place, "an unfinished run", old, new, remedy)
+    write_text(place / _RUN, record.model_dump_json(indent=2) + "\n")
+    write_text(place / _TOPOLOGY, topology.to_yaml())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _has_individual(topology: Topology) -> bool:
@@ -242,9 +269,7 @@ def _read_record(path: Path) -> _Record:
     try:
         return _Record.model_validate(content)
     except ValidationError as error:
-        finding = error.errors()[0]
-        field = ".".join(map(str, finding["loc"])) or "content"
-        raise ValueError(f"'{path}' is damaged: {field}: {finding['msg']}.") from None
+        raise ValueError(f"'{path}' is damaged: {one_sentence(error, 'record of the run')}") from None
 
 
 def _read_thresholds(path: Path, topology: Topology) -> dict[str, float]:

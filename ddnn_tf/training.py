@@ -113,7 +113,7 @@ def train(
         directory: Where to keep `<model name>.checkpoint.npz` (removed by nobody but you) and
             `<model name>.csv`, the log. A checkpoint there of the same training is continued.
         callbacks: More Keras callbacks, e.g. `tf.keras.callbacks.TensorBoard`.
-        progress: Show a progress bar, if stderr is a terminal.
+        progress: Show each epoch on stderr, or in the notebook (see `Progress`).
 
     Returns:
         The history and the best epoch.
@@ -142,7 +142,7 @@ def train(
         weights = {
             part: _weights(data, part, len(model.outputs), individual) for part in ("train", "validation")
         }
-        with ProgressBar(model.name, options.epochs, show=progress) as bar:
+        with ProgressBar(model.name, options.epochs, done=keeper.epochs_done, show=progress) as bar:
             model.fit(
                 _training_batches(model, data, weights["train"], options, keeper.epochs_done),
                 initial_epoch=keeper.epochs_done,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,9 @@ import pytest
 from hypothesis import settings
 
 import ddnn_tf
-from ddnn_tf.datasets import DataSource, MultiViewDataset
+from ddnn_tf.datasets import DATASETS, DataSource, MultiViewDataset
 from ddnn_tf.datasets.multiview import camera_views
+from ddnn_tf.datasets.source import DatasetKind
 from ddnn_tf.topology import ONE_DEVICE, Cloud, Devices, Topology
 
 if TYPE_CHECKING:
@@ -77,6 +80,29 @@ def tiny_data() -> MultiViewDataset:
         split={"train": np.arange(36), "validation": np.arange(36, 44), "test": np.arange(44, 60)},
         split_rule="in order",
     )
+
+
+@pytest.fixture
+def tiny_source(tiny_data: MultiViewDataset, monkeypatch: pytest.MonkeyPatch) -> DataSource:
+    """A data source that gives `tiny_data`."""
+    monkeypatch.setitem(DATASETS._parts, "tiny", DatasetKind(lambda _: tiny_data, "for tests", ("path",)))
+    return DataSource(name="tiny")
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which no file can grow beyond 2,000 bytes, as if the disk were full."""
+
+    @contextmanager
+    def limited() -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,7 +13,9 @@ from ddnn_tf.documents import (
     Document,
     atomic_write,
     cache_directory,
-    claim_directory,
+    check_same,
+    check_writable,
+    claimed_directory,
     data_directory,
     read_json,
     write_text,
@@ -67,21 +73,87 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["file.txt"]
 
 
-def test_a_directory_is_claimed_once(tmp_path: Path) -> None:
+def test_a_directory_is_written_whole_or_not_at_all(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    def write(size: int) -> None:
+        with atomic_write(tmp_path / "bundle") as aside:
+            aside.mkdir()
+            (aside / "file").write_bytes(bytes(size))
+
+    with (
+        full_disk(),
+        pytest.raises(OSError, match=r"bundle' cannot be written \(File too large\): free space"),
+    ):
+        write(9000)
+    assert not list(tmp_path.iterdir())
+    write(9000)
+    assert (tmp_path / "bundle" / "file").stat().st_size == 9000
+
+
+def test_where_nothing_can_be_written_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "new" / "run")
+    check_writable(tmp_path / "file")
+    for path in (tmp_path / "file" / "run", Path("/proc/ddnn/run")):
+        with pytest.raises(OSError, match=rf"^'{path}' cannot be written \(.*\): .*name another place\.$"):
+            check_writable(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_directory_is_claimed_by_one_process_at_a_time(tmp_path: Path) -> None:
     place = tmp_path / "results"
-    assert not claim_directory(place, "run.json", "one")
-    assert claim_directory(place, "run.json", "one")
-    with pytest.raises(FileExistsError, match=r"another run\.json"):
-        claim_directory(place, "run.json", "two")
-    assert (place / "run.json").read_text() == "one"
+    with claimed_directory(place, "run.json") as marker:
+        with (
+            pytest.raises(BlockingIOError, match=r"Another process is writing into '.*results': wait"),
+            claimed_directory(place, "run.json"),
+        ):
+            pass
+        marker.write_text("{}")
+    with claimed_directory(place, "run.json"):
+        assert [path.name for path in place.iterdir()] == ["run.json"]
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+    claim = (
+        "import time; from pathlib import Path; from ddnn_tf.documents import claimed_directory\n"
+        f"with claimed_directory(Path({str(tmp_path)!r}), 'run.json'):\n"
+        "    print('claimed', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", claim], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"claimed\n"
+        with pytest.raises(BlockingIOError), claimed_directory(tmp_path, "run.json"):
+            pass
+        other.kill()
+    with claimed_directory(tmp_path, "run.json"):
+        pass
+
+
+def test_a_claim_that_fails_leaves_no_empty_directory(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), claimed_directory(tmp_path / "results", "run.json"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_differ_are_named_with_both_values(tmp_path: Path) -> None:
+    old = {"epochs": 2, "data": {"name": "scenes", "devices": None}, "limit": 0.5}
+    check_same(tmp_path, "results", old, old, "stop")
+    with pytest.raises(FileExistsError) as caught:
+        check_same(tmp_path, "results", old, {"epochs": 3, "data": {"name": "scenes", "devices": 2}}, "stop")
+    assert str(caught.value) == (
+        f"'{tmp_path}' holds results with epochs 2, not 3; data.devices None, not 2; limit 0.5, not None: "
+        "stop."
+    )
 
 
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match="holds other files"):
-        claim_directory(tmp_path, "run.json", "one")
-    with pytest.raises(FileExistsError, match="is a file"):
-        claim_directory(tmp_path / "thesis.txt", "run.json", "one")
+    with pytest.raises(FileExistsError, match="holds other files"), claimed_directory(tmp_path, "run.json"):
+        pass
+    file = tmp_path / "thesis.txt"
+    with pytest.raises(FileExistsError, match="is a file"), claimed_directory(file, "run.json"):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

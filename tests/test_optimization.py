@@ -55,11 +55,10 @@ def test_trained_weights_go_back_into_the_plain_network(
 
 @pytest.mark.slow
 def test_a_run_keeps_how_it_was_optimized(
-    mixed: Topology, tiny_data: MultiViewDataset, tmp_path: Path
+    mixed: Topology, tiny_source: DataSource, tiny_data: MultiViewDataset, tmp_path: Path
 ) -> None:
-    source = DataSource(name="scenes")
     options = replace(OPTIONS, epochs=1)
-    train_run(tmp_path / "run", mixed, source, tiny_data, options, sparsity=0.5)
+    train_run(tmp_path / "run", mixed, tiny_source, tiny_data, options, sparsity=0.5)
     assert '"sparsity": 0.5' in (tmp_path / "run" / "run.json").read_text()
     assert not list((tmp_path / "run").glob("*.checkpoint.npz"))
 

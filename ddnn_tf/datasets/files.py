@@ -1,8 +1,9 @@
-"""Reading arrays from files without ever unpickling, with errors that name the key."""
+"""Arrays in files: read without ever unpickling, with errors that name the key, and written atomically."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["read_idx", "read_npz"]
+from ddnn_tf.documents import atomic_write
+
+__all__ = ["read_idx", "read_npz", "write_npz"]
 
 _IDX_DTYPES = {0x08: np.dtype(np.uint8)}
 
@@ -48,6 +51,14 @@ def read_npz(path: Path, keys: Mapping[str, str], *, others: bool = False) -> di
         if "pickle" in str(error).lower() and str(path) not in str(error):
             raise ValueError(f"'{path}' is not an NPZ file, and pickled data is refused.") from None
         raise
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes arrays to an NPZ file, whole or not at all; raises as `atomic_write`."""
+    content = io.BytesIO()  # on a full disk, NumPy would leave a zip file that Python cannot close
+    np.savez(content, **arrays)
+    with atomic_write(path) as aside:
+        aside.write_bytes(content.getbuffer())
 
 
 def _member(archive: Mapping[str, NDArray[Any]], key: str, path: Path) -> NDArray[Any]:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.evaluation.accuracy import named_outputs, tier_probabilities
@@ -22,6 +20,7 @@ from ddnn_tf.evaluation.store import Answers, Probabilities, TrialStore
 from ddnn_tf.evaluation.trial import Trial
 from ddnn_tf.interrupts import deferred_interrupts
 from ddnn_tf.network import build, build_individual, with_presence
+from ddnn_tf.progress import Progress
 from ddnn_tf.training import train
 
 if TYPE_CHECKING:
@@ -39,12 +38,12 @@ def train_trials(
     """Trains trials and keeps their answers in a `TrialStore`.
 
     Each worker has its share of the cores as TensorFlow threads. A trial that was interrupted resumes from
-    its last epoch. Progress is shown on a terminal.
+    its last epoch. `Progress` shows how far it is.
 
     Args:
         trials: What to train, each once.
         directory: The directory of the experiment.
-        already_trained: Number of trials that count as done in the progress bar.
+        already_trained: Number of trials that count as done in the progress.
         workers: Processes; None: one per core, but not more than trials.
 
     Raises:
@@ -69,13 +68,13 @@ def train_trials(
             )
             at_end.callback(_end, executor)
             running = [executor.submit(_train_trial, trial, directory) for trial in queue]
-        bar = at_end.enter_context(_TrialsBar(already_trained, queue, workers))
+        progress = at_end.enter_context(_TrialsProgress(already_trained, queue, workers))
         at_end.enter_context(warnings.catch_warnings())
         # TensorFlow's memory grows with every network; loky then restarts a worker, with a warning.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         try:
             for done in as_completed(running):
-                bar.advance(done.result())
+                progress.advance(done.result())
         except BrokenProcessPool:
             raise OSError(
                 "A training process was killed, perhaps for lack of memory: give the same command again to "
@@ -163,41 +162,29 @@ def _answers_without(
     return answers
 
 
-class _TrialsBar:
-    """Trials done, running and remaining, and the time left, on stderr if it is a terminal."""
+class _TrialsProgress:
+    """Trials done, running and remaining, as `Progress` shows them."""
 
     def __init__(self, done: int, queue: Sequence[Trial], workers: int) -> None:
-        console = Console(stderr=True)
         self._costs = {trial.key: trial.cost for trial in queue}
         self._done = done
         self._left = len(queue)
         self._workers = workers
-        self._bar = Progress(
-            TextColumn("training"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[counts]}"),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            # Trials take half a minute and more: estimate from all of them, not from the last seconds.
-            speed_estimate_period=float("inf"),
-        )
-        self._task = self._bar.add_task("", total=sum(self._costs.values()), counts=self._counts())
+        self._cost_done = 0.0
+        self._progress = Progress("training", sum(self._costs.values()))
 
-    def __enter__(self) -> _TrialsBar:
-        self._bar.start()
+    def __enter__(self) -> _TrialsProgress:
+        self._progress.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._progress.__exit__()
 
     def advance(self, key: str) -> None:
         self._done += 1
         self._left -= 1
-        self._bar.update(self._task, advance=self._costs[key], counts=self._counts())
-
-    def _counts(self) -> str:
+        self._cost_done += self._costs[key]
         running = min(self._workers, self._left)
-        return f"{self._done} done, {running} running, {self._left - running} remaining"
+        self._progress.update(
+            self._cost_done, f"{self._done} done, {running} running, {self._left - running} remaining"
+        )

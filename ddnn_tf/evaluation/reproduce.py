@@ -22,7 +22,7 @@ import numpy as np
 import ddnn_tf
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.datasets.mvmc import AUTHORS_BLOB, git_blob_id
-from ddnn_tf.documents import claim_directory, read_json
+from ddnn_tf.documents import check_same, claimed_directory, read_json, write_text
 from ddnn_tf.evaluation.experiment import Experiment
 from ddnn_tf.evaluation.item import Item, items_in_order
 from ddnn_tf.evaluation.result_table import Table
@@ -121,20 +121,22 @@ def reproduce(experiment: Experiment, only: Sequence[str] | None = None) -> Resu
 
     Raises:
         ImportError: matplotlib, Jinja2 or SciPy is not installed.
-        ValueError: An unknown name, or a directory with results of another data set, number of epochs or
-            version.
-        FileExistsError: A directory with other files.
+        ValueError: An unknown name.
+        FileExistsError: A directory with other files, or with results of another data set, number of epochs
+            or version.
+        BlockingIOError: Another process writes into the directory.
         FileNotFoundError: The data of an item asked for by name are unavailable.
     """
     items = chosen_items(only)
     _check_installed()
-    _claim(experiment)
-    left_out = _left_out(experiment, items, is_lenient=only is None)
-    kept = [item for name, item in items.items() if name not in left_out]
-    # Which networks are needed depends on the order of the devices, and that on their individual models.
-    experiment.train([trial for item in kept for trial in item.first_trials(experiment)])
-    trials = list(dict.fromkeys(trial for item in kept for trial in item.trials(experiment)))
-    experiment.train(trials)
+    with claimed_directory(experiment.directory, _CONFIGURATION) as marker:
+        _check_same(experiment, marker)
+        left_out = _left_out(experiment, items, is_lenient=only is None)
+        kept = [item for name, item in items.items() if name not in left_out]
+        # Which networks are needed depends on the order of the devices, and that on their individual models.
+        experiment.train([trial for item in kept for trial in item.first_trials(experiment)])
+        trials = list(dict.fromkeys(trial for item in kept for trial in item.trials(experiment)))
+        experiment.train(trials)
     return Results(
         data=experiment.source.name,
         about=_about(experiment),
@@ -221,8 +223,8 @@ def _check_installed() -> None:
             raise ImportError(f"{module} is not installed: pip install 'ddnn_tf[evaluation]'.")
 
 
-def _claim(experiment: Experiment) -> None:
-    """Claims the directory for this experiment, or refuses one that holds something else."""
+def _check_same(experiment: Experiment, marker: Path) -> None:
+    """Refuses the results of another experiment; marks those of a new one."""
     asked = {
         "format": _FORMAT,
         "version": ddnn_tf.__version__,
@@ -230,20 +232,10 @@ def _claim(experiment: Experiment) -> None:
         "data_sha256": experiment.data().digest(),
         "epochs": experiment.epochs,
     }
-    file = experiment.directory / _CONFIGURATION
-    if file.is_file():
-        _check_same(file, asked)
-    claim_directory(experiment.directory, _CONFIGURATION, json.dumps(asked, indent=2) + "\n")
-
-
-def _check_same(file: Path, asked: dict[str, Any]) -> None:
-    """Names what a directory's results differ in."""
-    content = read_json(file)
+    if not marker.is_file():
+        write_text(marker, json.dumps(asked, indent=2) + "\n")
+        return
+    content = read_json(marker)
     if not isinstance(content, dict) or "format" not in content:
-        raise ValueError(f"'{file}' is damaged: it does not say what the directory holds.")
-    for key, expected in asked.items():
-        if content.get(key) != expected:
-            raise ValueError(
-                f"'{file.parent}' holds results with {key} {content.get(key)}, not {expected}: name another "
-                "directory."
-            )
+        raise ValueError(f"'{marker}' is damaged: it does not say what the directory holds.")
+    check_same(experiment.directory, "results", content, asked, "name another directory")

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.datasets.files import read_npz
-from ddnn_tf.documents import atomic_write
+from ddnn_tf.datasets.files import read_npz, write_npz
 from ddnn_tf.evaluation.trial import Trial
 
 __all__ = ["Answers", "Probabilities", "TrialStore"]
@@ -86,8 +85,8 @@ class TrialStore:
         groups |= {_without(missing): found for missing, found in answers.without.items()}
         for group, probabilities in groups.items():
             arrays |= {f"{group}/{output}": array for output, array in probabilities.items()}
-        with atomic_write(self.file(trial)) as aside:
-            np.savez(aside, title=trial.title, seconds=answers.seconds, **arrays)
+        arrays |= {"title": np.array(trial.title), "seconds": np.array(answers.seconds)}
+        write_npz(self.file(trial), arrays)
 
     def read(self, trial: Trial) -> Answers | None:
         """The answers of a trained network; None: the trial is not trained yet.

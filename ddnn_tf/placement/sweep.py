@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ddnn_tf.documents import claim_directory, read_json, write_text
+from ddnn_tf.documents import check_same, claimed_directory, read_json, write_text
 from ddnn_tf.interrupts import deferred_interrupts
 from ddnn_tf.placement.feasibility import InfeasibleError
 from ddnn_tf.placement.instance import Cnn
@@ -80,6 +80,7 @@ def run_sweep(
     Raises:
         ValueError: A parameter is out of its range.
         FileExistsError: The directory holds other files, or a sweep with other parameters.
+        BlockingIOError: Another process writes into it.
     """
     if sweep.instances < 1:
         raise ValueError(f"Expected at least one instance, but got {sweep.instances}.")
@@ -92,7 +93,19 @@ def run_sweep(
     check_scenario(sweep.scenario)
     root = Path(directory)
     parameters = {name: value for name, value in asdict(sweep).items() if name not in _CHANGEABLE}
-    claim_directory(root, "sweep.json", json.dumps(parameters, indent=2) + "\n")
+    with claimed_directory(root, "sweep.json") as marker:
+        if marker.is_file():
+            remedy = "give the same parameters to resume it, or name another directory"
+            # As JSON, in which a tuple is a list.
+            check_same(root, "a sweep", read_json(marker), json.loads(json.dumps(parameters)), remedy)
+        else:
+            write_text(marker, json.dumps(parameters, indent=2) + "\n")
+        return _solve_all(sweep, root, jobs, report)
+
+
+def _solve_all(
+    sweep: Sweep, root: Path, jobs: int, report: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
     problems = [(number, layers) for number in range(sweep.instances) for layers in sweep.layer_counts()]
     unsolved = [problem for problem in problems if not (_folder(root, *problem) / _RESULT).is_file()]
     done = len(problems) - len(unsolved)

@@ -45,7 +45,10 @@ def run(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "mnist"
     result = ddnn("train", "--data", "mnist", "--path", mnist, "--epochs", 2, "--out", directory, "--json")
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    # stderr is no terminal: a line for each epoch of the individual models and of the network.
+    assert [line.partition(": loss")[0] for line in result.stderr.splitlines()] == [
+        f"ddnn: training {model}: epoch {epoch} of 2" for model in ("individual", "ddnn") for epoch in (1, 2)
+    ]
     assert json.loads(result.stdout)["data"] == "mnist"
     return directory
 
@@ -157,7 +160,9 @@ def test_ctrl_c_is_one_line_and_exit_code_130(mnist: Path, tmp_path: Path) -> No
         process.wait()
     assert process.returncode == 130
     assert output == ""
-    assert error == "ddnn: interrupted\n"
+    *epochs, last = error.splitlines()
+    assert last == "ddnn: interrupted"
+    assert all(line.startswith("ddnn: training individual: epoch ") for line in epochs)
 
 
 def test_one_device_configurations_need_no_further_option(mnist: Path, tmp_path: Path) -> None:

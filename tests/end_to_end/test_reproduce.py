@@ -19,6 +19,9 @@ pytestmark = pytest.mark.slow
 
 DDNN = [sys.executable, "-m", "ddnn_tf.cli", "reproduce"]
 
+# stderr is no terminal: a line for each network.
+PROGRESS = re.compile(r"ddnn: training: \d+ done, \d+ running, \d+ remaining")
+
 
 def reproduce(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -54,14 +57,16 @@ def place(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         killed.kill()
     assert killed.returncode == 130, errors.decode()
-    assert errors.decode() == "ddnn: interrupted\n"
+    *lines, last = errors.decode().splitlines()
+    assert last == "ddnn: interrupted"
+    assert all(PROGRESS.fullmatch(line) for line in lines), lines
     before = trials(directory)
     assert before
     assert not (directory / "report.html").exists()
 
     result = reproduce(*command)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    assert all(PROGRESS.fullmatch(line) for line in result.stderr.splitlines()), result.stderr
     (directory / "stdout.txt").write_text(result.stdout)
     after = trials(directory)
     assert len(after) > len(before)
