@@ -42,7 +42,7 @@ def write_mfeat(file: Path) -> None:
 
 
 def write_epfl(file: Path) -> None:
-    """242 frames of bright cars, dark persons and middling buses, from six cameras that see every other one."""
+    """242 frames of bright cars, middling buses and dark persons; each camera sees every other one."""
     random = np.random.default_rng(0)
     frames = np.arange(1, 243)
     labels = np.where(frames % 10 == 0, 1, np.where(frames % 3 == 0, 2, 0))
@@ -65,7 +65,7 @@ def write_epfl(file: Path) -> None:
 def write_pictures(
     folder: Path, *, samples: int = 60, devices: tuple[str, ...] = ("door", "gate", "roof")
 ) -> list[Path]:
-    """Pictures of three classes, a bright stripe in another place for each; every fifth sample lacks the first.
+    """Pictures of three classes, a bright stripe in another place for each; some lack the first device.
 
     Returns:
         The files, in the order of samples and devices.

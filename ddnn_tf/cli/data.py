@@ -149,5 +149,6 @@ def _summary(data: MultiViewDataset) -> dict[str, Any]:
         "parts": {part: len(data.split[part]) for part in PARTS},
         "split": data.split_rule,
         "balanced_by_weights": data.balance,
+        "skipped": data.skipped,
         "views": views,
     }

@@ -48,6 +48,7 @@ class MultiViewDataset:
         codings: How physical readings became the codes of a view, by device; images have none.
         files: Name of the file that each view comes from, by device, `(samples,)` str: for messages; empty
             for a view that is absent, and for data sets that are not made of one file for each view.
+        skipped: How many unreadable files were left out.
         balance: Whether every class counts alike, because their shares are very unequal: training weights
             each class by the inverse of its share, and thresholds are chosen by balanced accuracy.
 
@@ -67,6 +68,7 @@ class MultiViewDataset:
     codings: Mapping[str, Coding] = field(default_factory=dict)
     balance: bool = False
     files: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         samples, devices = len(self.labels), len(self.views)

@@ -140,7 +140,7 @@ def test_a_part_without_some_class_is_refused() -> None:
         ValueError, match=r"validation part of 'x' has no sample of the class 'car' \(50 samples"
     ):
         splits.check_classes(labels, parts, ("car", "bus"), "x")
-    with pytest.raises(ValueError, match="class 'car' of 'x' occurs in 1 groups: .* at least 3"):
+    with pytest.raises(ValueError, match=r"class 'car' of 'x' occurs in 1 groups: .* at least 3"):
         splits.check_groups(labels, labels, ("car", "bus"), "x")
 
 
