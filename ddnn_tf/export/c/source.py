@@ -370,8 +370,6 @@ class _Writer:
                     len(function.fast["planes"]) * function.fast["length"] * len(function.fast["rows"])
                 )
         function.descriptor = self._descriptor(layer, pool, table, limits_table, f"turned_{number}")
-        if function.places:
-            function.descriptor += f", places_{number}"
         self._count_codes(layer.sums_shape, pool)
         self.functions.append(function)
 
@@ -457,6 +455,8 @@ class _Writer:
             moved.margins[1][0], f"EITHER({columns}, {_rounded(columns)})", -(-layer.taps // 32),
             weights, thresholds, turned,
         ]  # fmt: skip
+        if self.column_places:
+            fields.append(f"places_{number}" if number == 0 else 0)
         return ", ".join(map(str, fields))
 
     def _count_codes(self, shape: ImageShape, pool: Pool) -> None:
