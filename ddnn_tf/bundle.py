@@ -26,8 +26,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -283,20 +281,16 @@ def write_bundle(bundle: Bundle, path: str | Path) -> None:
     if place.exists():
         raise FileExistsError(f"'{place}' exists: name a new place for the bundle.")
     files = _files(bundle)
-    if place.suffix == ".zip":
-        with atomic_write(place) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in files.items():
-                archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
-        return
-    aside = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
+    with atomic_write(place) as aside:
+        if place.suffix == ".zip":
+            with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in files.items():
+                    archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+            return
         for name, content in files.items():
             file = aside / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        os.replace(aside, place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 class _ListedFile(Strict):

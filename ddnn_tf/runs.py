@@ -125,7 +125,6 @@ def train_run(
     place = Path(directory)
     data.check_fit(topology)
     topology = topology.with_codings(data.codings)
-    _check_source(source, data)
     extra = {"quantization_aware": int(quantization_aware), "sparsity": sparsity}
     record = _Record(
         format=_FORMAT,
@@ -136,12 +135,21 @@ def train_run(
     )
     names = (_INDIVIDUAL, _MODEL) if _has_individual(topology) else (_MODEL,)
     models: dict[str, tf.keras.Model] = {}
-    for name in names:
-        tf.keras.utils.set_random_seed(options.seed)
-        models[name] = build(topology) if name == _MODEL else build_individual(topology)
-    optimized = Optimized(models[_MODEL], **_given(extra)) if any(extra.values()) else None
     with claimed_directory(place, _RUN):
-        _begin(place, record, topology, overwrite)
+        if not overwrite:
+            _check_resumable(place, record, topology)
+        _check_source(source, data)
+        for name in names:
+            tf.keras.utils.set_random_seed(options.seed)
+            models[name] = build(topology) if name == _MODEL else build_individual(topology)
+        optimized = Optimized(models[_MODEL], **_given(extra)) if any(extra.values()) else None
+        if overwrite:
+            for name in (_MODEL, _INDIVIDUAL, _THRESHOLDS, _METRICS):
+                (place / name).unlink(missing_ok=True)
+            for leftover in (*place.glob("*.checkpoint.npz"), *place.glob("*.csv")):
+                leftover.unlink()
+        write_text(place / _RUN, record.model_dump_json(indent=2) + "\n")
+        write_text(place / _TOPOLOGY, topology.to_yaml())
         for name, model in models.items():
             logs = place / "tensorboard" / model.name
             wrapped = optimized if name == _MODEL else None
@@ -227,28 +235,20 @@ def _check_source(source: DataSource, data: MultiViewDataset) -> None:
         )
 
 
-def _begin(place: Path, record: _Record, topology: Topology, overwrite: bool) -> None:
-    """Makes a claimed directory ready for a run, or refuses to touch the one that stands there."""
-    if overwrite:
-        for name in (_MODEL, _INDIVIDUAL, _THRESHOLDS, _METRICS):
-            (place / name).unlink(missing_ok=True)
-        for leftover in (*place.glob("*.checkpoint.npz"), *place.glob("*.csv")):
-            leftover.unlink()
-    elif (place / _RUN).is_file():
-        content = read_json(place / _RUN)
-        old = content if isinstance(content, dict) else {}
-        if (place / _MODEL).is_file() and old.get("models", True):
-            raise FileExistsError(
-                f"'{place}' holds a finished run: name another directory, or give --overwrite."
-            )
-        new = {**record.model_dump(mode="json"), "topology": topology.model_dump(mode="json")}
-        old = {**old, "models": {}, "topology": new["topology"]}
-        if (place / _TOPOLOGY).is_file():
-            old["topology"] = Topology.load(place / _TOPOLOGY).model_dump(mode="json")
-        remedy = "give the same options to finish it, name another directory, or give --overwrite"
-        check_same(place, "an unfinished run", old, new, remedy)
-    write_text(place / _RUN, record.model_dump_json(indent=2) + "\n")
-    write_text(place / _TOPOLOGY, topology.to_yaml())
+def _check_resumable(place: Path, record: _Record, topology: Topology) -> None:
+    """Refuses a directory with a finished run, or an unfinished one with other options."""
+    if not (place / _RUN).is_file():
+        return
+    content = read_json(place / _RUN)
+    old = content if isinstance(content, dict) else {}
+    if (place / _MODEL).is_file() and old.get("models", True):
+        raise FileExistsError(f"'{place}' holds a finished run: name another directory, or give --overwrite.")
+    new = {**record.model_dump(mode="json"), "topology": topology.model_dump(mode="json")}
+    old = {**old, "models": {}, "topology": new["topology"]}
+    if (place / _TOPOLOGY).is_file():
+        old["topology"] = Topology.load(place / _TOPOLOGY).model_dump(mode="json")
+    remedy = "give the same options to finish it, name another directory, or give --overwrite"
+    check_same(place, "an unfinished run", old, new, remedy)
 
 
 def _digest(path: Path) -> str:

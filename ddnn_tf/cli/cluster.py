@@ -13,6 +13,7 @@ import typer
 
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import print_json, warn_of_plaintext
+from ddnn_tf.documents import check_writable
 from ddnn_tf.runtime.served import ENGINES
 
 _MOST_SAMPLES = 1_000_000
@@ -88,6 +89,8 @@ def cluster(
     from ddnn_tf.runtime.faults import read_faults
     from ddnn_tf.runtime.results import show
 
+    if logs is not None:
+        check_writable(logs)
     faults = read_faults(kill or (), revive or (), partition or (), delay or ())
     cluster_options = ClusterOptions(
         samples=samples, concurrency=concurrency, timeout=timeout, engine=engine, dashboard=dashboard,
@@ -170,6 +173,7 @@ def certs(
     options.check_runtime_installed()
     from ddnn_tf.runtime.security import CLIENT, GATEWAY, create_certificates, write_keys
 
+    check_writable(out)
     hierarchy = options.read_topology(run).hierarchy
     acting = {name: [name] for name in (*hierarchy.process_names, CLIENT)}
     behind = options.names(gateway)

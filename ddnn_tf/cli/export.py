@@ -11,6 +11,7 @@ import typer
 
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show, working
+from ddnn_tf.documents import check_writable
 
 # Columns of the table of boards, out of a build's measures.
 _MEASURES = {
@@ -136,6 +137,7 @@ def export_c(
 
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"'{out}' is a file: name a directory.")
+    check_writable(out)
     scale = None if input_scale is None else _fraction(input_scale, "--input-scale")
     offset = _fraction(input_offset, "--input-offset")
     network = load_model(model, compile=False)

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show
+from ddnn_tf.documents import check_writable, write_text
 from ddnn_tf.placement.cnn_catalogue import CNNS, DATA_RATE_KB_S, INPUT_KB, UNIT_TYPES
 from ddnn_tf.placement.random_instances import SCENARIOS, Scenario
 
@@ -204,7 +205,6 @@ def place_run(
 
         ddnn place runs/scenes --network net.yaml --out plan.yaml
     """
-    from ddnn_tf.documents import write_text
     from ddnn_tf.placement.deployment import Deployment
 
     file = Path("plan.yaml") if out is None else out
@@ -215,6 +215,7 @@ def place_run(
         )
     if file.is_dir():
         raise IsADirectoryError(f"'{file}' is a directory: name a file for the plan.")
+    check_writable(file)
     if network is None:
         raise ValueError("Expected --network FILE with units and sensors, but got none.")
     deployment = Deployment.load(network)
@@ -383,6 +384,7 @@ def _solve(
     if out is not None and out.exists() and not out.is_dir():
         raise FileExistsError(f"'{out}' is a file: name a directory.")
     if out is not None:
+        check_writable(out)
         options.check_installed("placement", "matplotlib")
     solution = solve_instance(
         instance, time_limit=time_limit, relative_gap=relative_gap, energy_limit_j=energy_limit

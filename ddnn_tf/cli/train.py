@@ -12,6 +12,7 @@ from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show
 from ddnn_tf.datasets import DATASETS, MultiViewDataset, fitting_topology
 from ddnn_tf.datasets.source import DatasetKind
+from ddnn_tf.documents import check_writable
 from ddnn_tf.schemes import SCHEMES
 from ddnn_tf.topology import ONE_DEVICE, Topology
 
@@ -90,6 +91,7 @@ def train(
 
         ddnn train --data scenes --cloud-precision float --quantization-aware --out runs/mixed
     """
+    check_writable(out)
     figure_2 = {
         "configuration": configuration,
         "filters": None if filters is None else _filters(filters),

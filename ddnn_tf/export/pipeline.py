@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ddnn_tf.bundle import Bundle, read_bundle, write_bundle
-from ddnn_tf.documents import read_json
+from ddnn_tf.documents import check_writable, read_json
 from ddnn_tf.export.targets import TARGETS, Checked, Tolerance
 from ddnn_tf.export.verify import Verification, Verifier, verification_samples
 from ddnn_tf.network import build
@@ -44,6 +44,7 @@ def export_run(
     Raises:
         FileNotFoundError: No run, or a run without a model.
         FileExistsError: Something stands where the bundle should go.
+        OSError: The bundle cannot be written there.
         ImportError: An engine is not installed.
         ValueError: An unknown section or target, other data than those of the training, a network that was
             trained on something else than their codes, a section that cannot be converted, or an artefact
@@ -51,6 +52,7 @@ def export_run(
     """
     if Path(path).exists():
         raise FileExistsError(f"'{path}' exists: name a new place for the bundle.")
+    check_writable(Path(path))
     wanted = [TARGETS[name] for name in choose("target", targets, TARGETS)]
     trained = load_run(run)
     data = trained.source.load()

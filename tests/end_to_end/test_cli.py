@@ -165,6 +165,36 @@ def test_ctrl_c_is_one_line_and_exit_code_130(mnist: Path, tmp_path: Path) -> No
     assert all(line.startswith("ddnn: training individual: epoch ") for line in epochs)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--data", "mnist", "--path", "nowhere", "--out"],
+        ["reproduce", "--data", "mnist", "--path", "nowhere", "--out"],
+        ["export", "nowhere", "--out"],
+        ["export-c", "nowhere", "--out"],
+        ["place", ".", "--network", "nowhere", "--out"],
+        ["place", "single", "--out"],
+        ["place", "sweep", "--out"],
+        ["certs", "nowhere", "--out"],
+        ["cluster", "nowhere", "--logs"],
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "out"
+    monkeypatch.setattr(sys, "argv", ["ddnn", *command, str(place)])
+    with pytest.raises(SystemExit):
+        main()
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error.startswith(f"ddnn: '{place}' cannot be written ('{tmp_path / 'file'}' is a file): ")
+
+
 def test_one_device_configurations_need_no_further_option(mnist: Path, tmp_path: Path) -> None:
     result = ddnn(
         "train", "--data", "mnist", "--path", mnist, "--configuration", "b", "--epochs", 1,
