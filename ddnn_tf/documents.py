@@ -164,7 +164,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     except OSError as error:
         # A full disk names no file, and a file of the package's own making means nothing to a reader.
-        if error.filename is None or Path(error.filename).is_relative_to(aside):
+        if error.filename is None or Path(str(error.filename)).is_relative_to(aside):
             raise _unwritable(path, error) from None
         raise
     finally:
@@ -190,9 +190,7 @@ def check_writable(path: Path) -> None:
         OSError: It cannot be made or written.
     """
     try:
-        place = path
-        while not place.exists():
-            place = place.parent
+        place = next((each for each in (path, *path.parents) if each.exists()), path)
         if place != path and not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"'{place}' is a file")
         with tempfile.TemporaryFile(dir=place if place.is_dir() else place.parent):

@@ -96,7 +96,7 @@ def test_sweep(tmp_path: Path) -> None:
     assert (tmp_path / "sweep" / "exp_1" / "L5" / "assignment_1.csv").is_file()
     result = ddnn(*arguments, "--units", 16)
     assert result.returncode == 2
-    assert "holds results with another sweep.json" in result.stderr
+    assert re.search(r"holds a sweep with scenario\.units \d+, not 16: ", result.stderr)
 
 
 @pytest.mark.parametrize(

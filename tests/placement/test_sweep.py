@@ -82,7 +82,7 @@ def test_infeasible_problems_are_recorded(tmp_path: Path) -> None:
 
 def test_refuses(tmp_path: Path) -> None:
     run_sweep(Sweep(SMALL, instances=1, layers=(2,)), tmp_path / "sweep")
-    with pytest.raises(FileExistsError, match=r"holds results with another sweep\.json"):
+    with pytest.raises(FileExistsError, match=r"holds a sweep with scenario\.units 12, not 13: give"):
         run_sweep(Sweep(replace(SMALL, units=13), instances=1, layers=(2,)), tmp_path / "sweep")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("mine")
