@@ -16,12 +16,13 @@ from ddnn_tf.bundle import Artefact, open_bundle, read_bundle
 from ddnn_tf.datasets import DATASETS, DataSource, MultiViewDataset, register_dataset
 from ddnn_tf.datasets.multiview import coded_views
 from ddnn_tf.datasets.splits import split_at_random
+from ddnn_tf.export import pipeline
 from ddnn_tf.export.benchmark import benchmark_bundle
 from ddnn_tf.export.pipeline import export_run, verify_bundle
 from ddnn_tf.export.targets import EXACT, TARGETS
 from ddnn_tf.export.timing import SAMPLES, Clock
 from ddnn_tf.hierarchy import Role
-from ddnn_tf.runs import train_run
+from ddnn_tf.runs import load_run, train_run
 from ddnn_tf.sections import Arrays, Runner, Section
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions
@@ -127,6 +128,20 @@ class Metered(Vote):
 
     def clock(self, artefact: Artefact) -> Clock:
         return lambda inputs, batch: [1e-3 * batch] * 3
+
+
+def test_a_network_trained_on_scaled_codes_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the statistics of a `fit` on x / 255; the data's own codes tell."""
+    trained = load_run(run)
+    norm = trained.model.get_layer("microphone_convp_0_norm")
+    gamma, beta, mean, variance = norm.get_weights()
+    norm.set_weights([gamma, beta, mean / 255, variance / 255**2])
+    monkeypatch.setattr(pipeline, "load_run", lambda _: trained)
+    with pytest.raises(ValueError, match=r"'microphone_convp_0_norm' the sums of .*without a scaling"):
+        export_run(run, tmp_path / "bundle.zip", targets=["c"])
+    assert not (tmp_path / "bundle.zip").exists()
 
 
 @pytest.mark.usefixtures("_registered")
