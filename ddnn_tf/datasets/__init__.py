@@ -27,6 +27,7 @@ from ddnn_tf.datasets.splits import PARTS, hold_out, split_at_random, split_by_i
 
 if TYPE_CHECKING:
     from ddnn_tf.datasets.arrays import load_arrays
+    from ddnn_tf.datasets.checking import check_dataset, check_source
     from ddnn_tf.datasets.epfl import load_epfl
     from ddnn_tf.datasets.eth80 import load_eth80
     from ddnn_tf.datasets.fitting import fitting_topology
@@ -47,6 +48,8 @@ __all__ = [
     "PictureSize",
     "Problem",
     "Recording",
+    "check_dataset",
+    "check_source",
     "coded_views",
     "fitting_topology",
     "hold_out",
@@ -68,6 +71,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "check_dataset": "checking",
+    "check_source": "checking",
     "fitting_topology": "fitting",
     "load_arrays": "arrays",
     "load_epfl": "epfl",

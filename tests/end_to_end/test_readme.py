@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_data import write_mfeat, write_occupancy
+from small_data import write_mfeat, write_occupancy, write_pictures
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md",
+    "docs/data.md",
     "docs/hierarchies.md",
     "docs/reproduction.md",
     "docs/devices.md",
@@ -171,6 +172,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     shutil.copytree(REPOSITORY / "tflite", directory / "tflite", ignore=shutil.ignore_patterns("build"))
     write_occupancy(directory / "occupancy.csv")
     write_mfeat(directory / "mfeat.npz")
+    write_pictures(directory / "pictures")
     reader = Reader(directory)
     yield reader
     reader.close()
