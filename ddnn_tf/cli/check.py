@@ -72,8 +72,9 @@ def _page(found: DataCheck) -> Iterator[Any]:
         yield from _tables(found, contents)
     if found.leaks is not None:
         yield from _leaks(found)
-    for device, reason in found.not_compared.items():
-        yield Text(f"{device}: {reason}.")
+    for reason in dict.fromkeys(found.not_compared.values()):
+        devices = [device for device, known in found.not_compared.items() if known == reason]
+        yield Text(f"{', '.join(devices)}: {reason}.")
     for severity, style, problems in (("error", "red", found.errors), ("warning", "yellow", found.warnings)):
         for problem in problems:
             yield Text.assemble((f"{severity} ({problem.kind})", style), f": {problem.message}")

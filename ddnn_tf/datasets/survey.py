@@ -24,8 +24,9 @@ from ddnn_tf.datasets.recording import Problem
 
 __all__ = ["Survey", "survey", "view_problems"]
 
-# Views may be mapped from a file: so many samples are in memory at a time.
-_CHUNK = 1024
+# Views may be mapped from a file and large: so many bytes of them are in memory at a time, and four times as
+# many while their grey copies are made.
+_CHUNK_BYTES = 2**25
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ def _survey(data: MultiViewDataset, number: int, tell: Callable[[int], None]) ->
     digests = np.zeros(samples, np.uint64)
     copies: list[NDArray[np.uint8]] = []
     constants = _Constants()
-    for start in range(0, samples, _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    step = max(1, _CHUNK_BYTES // view[:1].nbytes)
+    for start in range(0, samples, step):
+        rows = slice(start, start + step)
         chunk = np.asarray(view[rows])
         constants.see(chunk[(is_there & is_training)[rows]])
         if view.ndim == 4:
