@@ -19,7 +19,7 @@ from ddnn_tf.progress import Progress
 
 __all__ = ["BatchStatistics", "Checkpoint", "ProgressBar"]
 
-_STATISTICS_SAMPLES = 1024
+STATISTICS_SAMPLES = 1024
 
 
 class BatchStatistics(tf.keras.callbacks.Callback):
@@ -76,14 +76,14 @@ class BatchStatistics(tf.keras.callbacks.Callback):
 def _first_samples(inputs: Any) -> Any:
     """The first samples, in the structure in which the model takes them, as float32."""
     if not isinstance(inputs, tf.data.Dataset):
-        return tf.nest.map_structure(lambda each: tf.cast(each[:_STATISTICS_SAMPLES], tf.float32), inputs)
+        return tf.nest.map_structure(lambda each: tf.cast(each[:STATISTICS_SAMPLES], tf.float32), inputs)
     batches: list[Any] = []
     count = 0
     for element in inputs:
         batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(element)
         batches.append(batch)
         count += len(tf.nest.flatten(batch)[0])
-        if count >= _STATISTICS_SAMPLES:
+        if count >= STATISTICS_SAMPLES:
             break
     if not count:
         raise ValueError("Expected `inputs` to be a data set with batches of samples, but got an empty one.")

@@ -20,15 +20,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ddnn_tf.callbacks import BatchStatistics, Checkpoint, ProgressBar
+from ddnn_tf.callbacks import STATISTICS_SAMPLES, BatchStatistics, Checkpoint, ProgressBar
 from ddnn_tf.datasets import MultiViewDataset
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
@@ -138,7 +139,6 @@ def train(
     keeper = Checkpoint(directory, _fingerprint(model, data, options, loss_weights))
     keeper.restore(model)
     if keeper.epochs_done < options.epochs:
-        views = data.part("train")
         weights = {
             part: _weights(data, part, len(model.outputs), individual) for part in ("train", "validation")
         }
@@ -151,7 +151,7 @@ def train(
                 validation_data=_validation_batches(model, data, weights["validation"]),
                 verbose=0,
                 callbacks=[
-                    BatchStatistics(views),
+                    BatchStatistics(data.rows(data.split["train"][:STATISTICS_SAMPLES])),
                     keeper,
                     bar,
                     *callbacks,
@@ -208,29 +208,44 @@ def _training_batches(
     first_epoch: int,
 ) -> tf.data.Dataset:
     """Batches of all epochs to come, each epoch in an order of its own."""
-    views = {name: tf.constant(view) for name, view in data.part("train").items()}
-    labels, of_samples = tf.constant(data.targets("train")), tf.constant(weights)
     count = len(data.split["train"])
+    read = _reader(model, data, "train", weights)
 
     def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(options.seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=seed)
         return tf.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
 
-    def batch(rows: tf.Tensor) -> tuple[dict[str, tf.Tensor], ...]:
-        chosen = {name: tf.gather(view, rows) for name, view in views.items()}
-        return _named(model, chosen, tf.gather(labels, rows), tf.gather(of_samples, rows))
-
     epochs = tf.data.Dataset.range(first_epoch, options.epochs)
-    return epochs.flat_map(epoch_order).map(batch).prefetch(2)
+    return epochs.flat_map(epoch_order).map(read).prefetch(2)
 
 
 def _validation_batches(
     model: tf.keras.Model, data: MultiViewDataset, weights: NDArray[np.float32]
 ) -> tf.data.Dataset:
-    everything = data.part("validation"), data.targets("validation"), weights
-    parts = tf.data.Dataset.from_tensor_slices(everything)
-    return parts.batch(_VALIDATION_BATCH).map(lambda *batch: _named(model, *batch)).cache()
+    order = tf.data.Dataset.range(len(data.split["validation"])).batch(_VALIDATION_BATCH)
+    return order.map(_reader(model, data, "validation", weights)).prefetch(1)
+
+
+def _reader(
+    model: tf.keras.Model, data: MultiViewDataset, part: str, weights: NDArray[np.float32]
+) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], ...]]:
+    """A function of samples of a part, `(batch,)` int, that gives a batch as Keras takes it."""
+    rows, shapes = data.split[part], data.shapes
+    labels, of_samples = tf.constant(data.targets(part)), tf.constant(weights)
+
+    def views(chosen: NDArray[Any]) -> list[NDArray[np.uint8]]:
+        return list(data.rows(rows[chosen]).values())
+
+    def read(chosen: tf.Tensor) -> tuple[dict[str, tf.Tensor], ...]:
+        # The views stay in NumPy, or on the disk: TensorFlow would keep a copy of them all.
+        tensors = tf.numpy_function(views, [chosen], [tf.uint8] * len(shapes), stateful=False)
+        named = dict(zip(shapes, tensors, strict=True))
+        for device, shape in shapes.items():
+            named[device].set_shape((None, *shape))
+        return _named(model, named, tf.gather(labels, chosen), tf.gather(of_samples, chosen))
+
+    return read
 
 
 def _named(

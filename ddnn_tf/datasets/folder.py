@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ddnn_tf.datasets import csv_files
+from ddnn_tf.datasets.decoding import Decoded, Wanted, decode
 from ddnn_tf.datasets.multiview import MultiViewDataset
 from ddnn_tf.datasets.picture_lists import LAYOUT, UNREADABLE, Picture, in_order, read_manifest, scan_folder
-from ddnn_tf.datasets.pictures import Channels, Fit, Format, read_pictures
+from ddnn_tf.datasets.pictures import Channels, Fit, Format
 from ddnn_tf.datasets.recording import Problem, Recording, device_names
 from ddnn_tf.datasets.source import DataSource, register_recording
 
@@ -123,24 +123,19 @@ def read_folder(
         for device, name in devices.items()
     }
     pictures = _agreeing(pictures, problems)
-    contents = read_pictures(
-        [root / picture.file for picture in pictures], [formats[picture.device] for picture in pictures]
-    )
-    readable = []
-    for picture, content in zip(pictures, contents, strict=True):
-        if isinstance(content, ValueError):
-            problems.append(
-                Problem(
-                    UNREADABLE,
-                    f"'{root / picture.file}' cannot be read ({content}): repair or remove it, or go on "
-                    "without such pictures with --skip-unreadable.",
-                    (picture.file,),
-                )
+    decoded = _decoded(root, pictures, devices, formats)
+    for number, reason in decoded.reasons.items():
+        file = pictures[number].file
+        problems.append(
+            Problem(
+                UNREADABLE,
+                f"'{root / file}' cannot be read ({reason}): repair or remove it, or go on without such "
+                "pictures with --skip-unreadable.",
+                (file,),
             )
-        else:
-            readable.append((picture, content))
+        )
     unreadable = [problem for problem in problems if problem.kind == UNREADABLE]
-    if not readable:
+    if len(decoded.reasons) == len(pictures):
         raise ValueError(f"'{place}' holds no picture that can be read: {unreadable[0].message}")
     if skip_unreadable and unreadable:
         problems = [problem for problem in problems if problem.kind != UNREADABLE]
@@ -150,37 +145,52 @@ def read_folder(
             stacklevel=2,
         )
     skipped = len(unreadable) if skip_unreadable else 0
-    return _assembled(place, readable, devices, formats, problems, skipped)
+    readable = [picture for number, picture in enumerate(pictures) if number not in decoded.reasons]
+    if len({picture.sample for picture in readable}) < len({picture.sample for picture in pictures}):
+        # Samples of which nothing is left have no row.
+        pictures, decoded = readable, _decoded(root, readable, devices, formats)
+    return _assembled(place, pictures, decoded, devices, problems, skipped)
+
+
+def _decoded(
+    root: Path, pictures: Sequence[Picture], devices: Mapping[str, str], formats: Mapping[str, Format]
+) -> Decoded:
+    """The pictures as views, a row for each sample."""
+    samples = in_order(picture.sample for picture in pictures)
+    row_of = {sample: row for row, sample in enumerate(samples)}
+    wanted = [
+        Wanted(root / picture.file, devices[picture.device], row_of[picture.sample]) for picture in pictures
+    ]
+    return decode(wanted, {devices[device]: form for device, form in formats.items()}, len(samples))
 
 
 def _assembled(
     place: Path,
-    pictures: Sequence[tuple[Picture, NDArray[np.uint8]]],
+    pictures: Sequence[Picture],
+    decoded: Decoded,
     devices: Mapping[str, str],
-    formats: Mapping[str, Format],
     problems: list[Problem],
     skipped: int,
 ) -> Recording:
-    """The recording of pictures that have been read; adds what is wrong with their channels."""
-    of_sample = {picture.sample: picture for picture, _ in pictures}
+    """The recording of decoded pictures; adds what is wrong with their channels."""
+    of_sample: dict[str, Picture] = {}
+    for picture in pictures:
+        of_sample.setdefault(picture.sample, picture)
     samples = in_order(of_sample)
     row_of = {sample: row for row, sample in enumerate(samples)}
     names = in_order(picture.label for picture in of_sample.values())
     number_of = {name: number for number, name in enumerate(names)}
     presence = np.zeros((len(samples), len(devices)), bool)
-    views, files = {}, {}
-    for number, (device, name) in enumerate(devices.items()):
-        own = [(picture, pixels) for picture, pixels in pictures if picture.device == device]
-        depth = _depth(device, own, problems)
-        form = formats[device]
-        views[name] = np.zeros((len(samples), form.height, form.width, depth), np.uint8)
-        listed = [""] * len(samples)
-        for picture, pixels in own:
+    column_of = {device: column for column, device in enumerate(devices)}
+    listed = {name: [""] * len(samples) for name in devices.values()}
+    example: dict[str, dict[int, str]] = {device: {} for device in devices}
+    for picture, channels in zip(pictures, decoded.channels, strict=True):
+        if channels:
             row = row_of[picture.sample]
-            views[name][row] = pixels
-            presence[row, number] = True
-            listed[row] = picture.file
-        files[name] = np.array(listed, np.str_)
+            presence[row, column_of[picture.device]] = True
+            listed[devices[picture.device]][row] = picture.file
+            example[picture.device].setdefault(channels, picture.file)
+    problems.extend(_mixed(device, files) for device, files in example.items() if len(files) > 1)
     columns: dict[str, Any] = {}
     for key in ("group", "time", "part"):
         cells = [getattr(of_sample[sample], key) for sample in samples]
@@ -194,32 +204,25 @@ def _assembled(
             columns[key] = csv_files.times(cells, place, lines) if key == "time" else np.array(cells)
     return Recording(
         name="folder",
-        views=views,
+        views=decoded.views,
         labels=np.array([number_of[of_sample[sample].label] for sample in samples], np.int64),
         presence=presence,
         class_names=tuple(names),
-        files=files,
+        files={device: np.array(files, np.str_) for device, files in listed.items()},
         problems=tuple(problems),
         skipped=skipped,
         **columns,
     )
 
 
-def _depth(
-    device: str, pictures: Sequence[tuple[Picture, NDArray[np.uint8]]], problems: list[Problem]
-) -> int:
-    """Channels of a device's pictures; a problem if some are grey and others in colour."""
-    example = {pixels.shape[-1]: picture.file for picture, pixels in pictures}
-    if len(example) > 1:
-        problems.append(
-            Problem(
-                "channels",
-                f"The pictures of '{device}' are grey ('{example[1]}') and colour ('{example[3]}'): bring "
-                "them to one with --channels grey or --channels colour.",
-                (example[1], example[3]),
-            )
-        )
-    return max(example, default=1)
+def _mixed(device: str, example: Mapping[int, str]) -> Problem:
+    """The problem of a device of which some pictures are grey (1 channel) and others in colour (3)."""
+    return Problem(
+        "channels",
+        f"The pictures of '{device}' are grey ('{example[1]}') and colour ('{example[3]}'): bring "
+        "them to one with --channels grey or --channels colour.",
+        (example[1], example[3]),
+    )
 
 
 def _agreeing(pictures: Sequence[Picture], problems: list[Problem]) -> list[Picture]:

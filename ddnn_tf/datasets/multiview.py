@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.datasets.splits import PARTS
+from ddnn_tf.datasets.stored import View
 from ddnn_tf.specs import Coding
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ ABSENT = -1
 
 # One class this many times as frequent as another makes plain accuracy say little about the rare one.
 _UNEQUAL = 10
+# Views in files are read in pieces.
+_DIGEST_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class MultiViewDataset:
     Attributes:
         name: Name of the data set.
         views: What each device senses, by its name and in the devices' order: `(samples, height, width,
-            channels)`, `(samples, steps, channels)` or `(samples, features)`, 8-bit codes as uint8.
+            channels)`, `(samples, steps, channels)` or `(samples, features)`, 8-bit codes as uint8, in memory
+            or in a file (`StoredView`).
         labels: `(samples,)` int64, the class of each sample.
         presence: `(samples, devices)` bool, whether the device sees the object.
         class_names: Name of each class.
@@ -57,7 +61,7 @@ class MultiViewDataset:
     """
 
     name: str
-    views: Mapping[str, NDArray[np.uint8]]
+    views: Mapping[str, View]
     labels: NDArray[np.int64]
     presence: NDArray[np.bool_]
     class_names: tuple[str, ...]
@@ -216,7 +220,8 @@ class MultiViewDataset:
         content = hashlib.sha256()
         for device, view in self.views.items():
             content.update(f"{device} {view.shape}".encode())
-            content.update(np.ascontiguousarray(view).data)
+            for start in range(0, len(view), _DIGEST_SAMPLES):
+                content.update(np.ascontiguousarray(view[start : start + _DIGEST_SAMPLES]).data)
         for device, coding in self.codings.items():
             content.update(f"{device} {coding.model_dump_json()}".encode())
         arrays: list[NDArray[Any]] = [self.labels, self.presence, *(self.split[part] for part in PARTS)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ _COLOUR = ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "LAB", "HS
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 # Below this, pictures are read before a progress bar would be seen.
 _MANY = 2000
+# Pictures that are read at most before one is taken.
+_AHEAD = 2000
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,16 @@ class Format:
     channels: Channels | None = None
 
 
-def read_pictures(files: Sequence[Path], formats: Sequence[Format]) -> list[NDArray[np.uint8] | ValueError]:
+def read_pictures(
+    files: Sequence[Path], formats: Sequence[Format]
+) -> Iterator[NDArray[np.uint8] | ValueError]:
     """Reads pictures, several at a time.
 
     Args:
         files: The files.
         formats: What each is brought to.
 
-    Returns:
+    Yields:
         By file, `(height, width, 1 or 3)` uint8, or the error that says why it cannot be read.
 
     Raises:
@@ -77,16 +81,24 @@ def read_pictures(files: Sequence[Path], formats: Sequence[Format]) -> list[NDAr
         except ValueError as error:
             return error
 
+    def read_ahead(pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8] | ValueError]:
+        # The pool would read everything before the first picture is taken out.
+        for start in range(0, len(files), _AHEAD):
+            yield from pool.map(read, files[start : start + _AHEAD], formats[start : start + _AHEAD])
+
     console = Console(stderr=True)
     is_shown = console.is_terminal and len(files) > _MANY
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         # `_read` refuses such a picture itself, in the words of this package.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        read_ones = pool.map(read, files, formats)
-        progress = track(
-            read_ones, "reading pictures", len(files), console=console, transient=True, disable=not is_shown
+        yield from track(
+            read_ahead(pool),
+            "reading pictures",
+            len(files),
+            console=console,
+            transient=True,
+            disable=not is_shown,
         )
-        return list(progress)
 
 
 def _read(file: Path, form: Format) -> NDArray[np.uint8]:

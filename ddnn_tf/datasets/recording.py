@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets import splits
 from ddnn_tf.datasets.multiview import MultiViewDataset, coded_views
+from ddnn_tf.datasets.stored import StoredView
 
 __all__ = ["SPLITS", "Problem", "Recording", "device_names"]
 
@@ -73,7 +74,7 @@ class Recording:
     """
 
     name: str
-    views: Mapping[str, NDArray[Any]]
+    views: Mapping[str, NDArray[Any] | StoredView]
     labels: NDArray[np.int64]
     presence: NDArray[np.bool_]
     class_names: tuple[str, ...]
@@ -197,7 +198,11 @@ class Recording:
         Raises:
             ValueError: As `MultiViewDataset`, or a device without readings among the training samples.
         """
-        physical = {device: view for device, view in self.views.items() if view.dtype != np.uint8}
+        physical = {
+            device: view
+            for device, view in self.views.items()
+            if isinstance(view, np.ndarray) and view.dtype != np.uint8
+        }
         columns = [number for number, device in enumerate(self.views) if device in physical]
         coded, codings = coded_views(physical, parts["train"], self.presence[:, columns])
         instances = None

@@ -132,7 +132,7 @@ def _survey(data: MultiViewDataset, number: int, tell: Callable[[int], None]) ->
     if view.ndim == 4:
         numbers = np.concatenate(copies)
     elif view.ndim == 2:
-        numbers = standardised(view, data.split["train"])
+        numbers = standardised(np.asarray(view), data.split["train"])
     return Survey(numbers, has_content, is_uniform, digests, constants.values)
 
 

@@ -98,7 +98,7 @@ def tier_probabilities(
     Returns:
         Class probabilities `(samples, classes)` by tier, in the order of `Hierarchy.exit_tiers`.
     """
-    inputs = {name: views[name].astype(np.float32) for name in topology.hierarchy.device_names}
+    inputs: dict[str, NDArray[Any]] = {name: views[name] for name in topology.hierarchy.device_names}
     if present is not None:
         inputs[PRESENCE] = np.asarray(present, dtype=bool)
     return by_tier(topology, named_outputs(model, inputs), present)
@@ -197,7 +197,7 @@ def evaluate(
     alone: dict[str, float] = {}
     if individual is not None:
         chosen = data.with_devices(topology.hierarchy.device_names)
-        answers = list(named_outputs(individual, chosen.inputs("test")).values())
+        answers = list(named_outputs(individual, chosen.part("test")).values())
         found = individual_accuracy(answers, data.targets("test"), chosen.present("test"))
         alone = dict(zip(chosen.device_names, found, strict=True))
     return measure(topology, probabilities, data.targets("test"), thresholds, alone)

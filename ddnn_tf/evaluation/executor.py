@@ -142,7 +142,7 @@ def _train_trial(trial: Trial, directory: Path) -> str:
 def _answers(model: tf.keras.Model, trial: Trial, data: MultiViewDataset, part: str) -> Probabilities:
     if not trial.is_individual:
         return tier_probabilities(model, trial.topology, data.part(part))
-    return dict(zip(trial.outputs, named_outputs(model, data.inputs(part)).values(), strict=True))
+    return dict(zip(trial.outputs, named_outputs(model, data.part(part)).values(), strict=True))
 
 
 def _answers_without(
