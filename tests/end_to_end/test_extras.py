@@ -22,6 +22,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from small_data import write_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +140,7 @@ def test_without_extras_each_command_names_the_extra_that_it_needs(
     run: Path, mnist: Path, tmp_path: Path
 ) -> None:
     bare = environment(tmp_path / "bare")
+    write_pictures(tmp_path / "pictures", samples=3)
     out = ("--out", tmp_path / "x")
     train = ("train", "--data", "mnist", "--path", mnist, "--devices", 2, *out)
     for extra, arguments in {
@@ -147,6 +149,7 @@ def test_without_extras_each_command_names_the_extra_that_it_needs(
         "lce": ("export", run, *out, "--target", "lce"),
         "micro": ("export", run, *out, "--target", "micro"),
         "optimization": (*train, "--cloud-precision", "float", "--sparsity", 0.5),
+        "pictures": ("data", "folder", "--path", tmp_path / "pictures"),
         "placement": ("place", "single"),
         "runtime": ("cluster", run),
         "tensorboard": (*train, "--tensorboard"),
