@@ -88,27 +88,23 @@ def _page(found: DataCheck) -> Iterator[Any]:
 
 def _tables(found: DataCheck, contents: dict[str, Any]) -> Iterator[Any]:
     devices = contents["views"]
-    parts = new_table(
-        f"{found.name}: {contents['samples']} samples, {len(devices)} devices",
-        "samples",
-        *contents["classes"],
+    classes = new_table(
+        f"{found.name}: {contents['samples']:,} samples, {len(devices)} devices", "class", *PARTS
     )
-    for part in PARTS:
-        parts.add_row(part, *map(str, contents["parts"][part].values()))
-    yield parts
+    for name in contents["classes"]:
+        classes.add_row(Text(name), *(f"{contents['parts'][part][name]:,}" for part in PARTS))
+    yield classes
     yield Text(f"Split {contents['split']}.")
     sizes = ("pictures",) if found.original_sizes else ()
-    views = new_table(
-        "Views of each device", "device", "input", *sizes, *contents["classes"], "absent", "no contrast"
-    )
+    views = new_table("Views of each device", "device", "input", *sizes, "there", "absent", "no contrast")
     for device, view in devices.items():
         views.add_row(
-            device,
+            Text(device),
             "x".join(map(str, view["input"])),
             *((found.original_sizes[device],) if sizes else ()),
-            *map(str, view["present"].values()),
-            str(view["absent"]),
-            str(view["without_contrast"]),
+            f"{sum(view['present'].values()):,}",
+            f"{view['absent']:,}",
+            f"{view['without_contrast']:,}",
         )
     yield views
 

@@ -76,8 +76,8 @@ def test_a_leak_says_what_it_means_and_shows_the_pairs() -> None:
     }
     problem = warnings(check_dataset(dataset(images, files=files)))["leak"]
     assert problem.message.startswith(
-        "50 % of the test samples have a near-identical sample in the training part (empty 50 %, busy 50 %): "
-        "accuracy measured on this split says little about new scenes; tell the `time` or the `group`"
+        "50 % of the test samples have a near-identical sample in the training part (empty: 50 %, busy: "
+        "50 %): accuracy measured on this split says little about new scenes; tell the `time` or the `group`"
     )
     assert len(problem.files) == 24
     assert {"0/96.png", "0/0.png", "0/97.png", "0/1.png"} < set(problem.files)
@@ -117,6 +117,23 @@ def test_one_alike_pair_in_a_hundred_is_no_news() -> None:
     check = check_dataset(dataset(images, split=split))
     assert 0 < (check.leak_share or 0) < 0.01
     assert "leak" not in warnings(check)
+
+
+def test_a_small_leak_is_not_exaggerated() -> None:
+    images = pictures(300)
+    split = {"train": np.arange(80), "validation": np.arange(80, 96), "test": np.arange(100, 300)}
+    images[100:106] = again(images[:6])
+    problem = only_warning(dataset(images, split=split))
+    assert problem.message.startswith("3 % of the test samples")
+    assert "accuracy measured on this split may be up to 3 % too high" in problem.message
+
+
+def test_of_many_classes_a_leak_names_those_that_are_concerned() -> None:
+    images = pictures(300)
+    split = {"train": np.arange(80), "validation": np.arange(80, 100), "test": np.arange(100, 300)}
+    images[100:180:10] = again(images[:80:10])
+    data = dataset(images, split=split, labels=np.arange(300) % 10, class_names=tuple("abcdefghij"))
+    assert "in the training part (a: 40 %):" in warnings(check_dataset(data))["leak"].message
 
 
 def test_classes_missing_from_a_part() -> None:
