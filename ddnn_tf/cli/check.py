@@ -53,7 +53,7 @@ def check(
     from ddnn_tf.datasets.checking import check_source
 
     if html is not None:
-        options.check_installed("evaluation", "jinja2")
+        options.check_installed("pictures", "jinja2")
     with progress_bars() as report:
         found = check_source(chosen.source(name, seed), report)
     if html is not None:

@@ -201,6 +201,14 @@ def test_tensorboard(mnist: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "tensorboard").rglob("events.*"))
 
 
+def test_pictures(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures")
+    page = tmp_path / "check.html"
+    with_pictures = environment(tmp_path / "pictures_extra", "pictures")
+    with_pictures.ddnn("data", "check", "folder", "--path", tmp_path / "pictures", "--html", page)
+    assert page.is_file()
+
+
 def test_placement(run: Path, tmp_path: Path) -> None:
     alone = environment(tmp_path / "venv", "placement")
     alone.imports("ddnn_tf.placement")
