@@ -104,9 +104,9 @@ def read_pictures(
 def _read(file: Path, form: Format) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    if not file.stat().st_size:
-        raise ValueError("the file is empty")
     try:
+        if not file.stat().st_size:
+            raise ValueError("the file is empty")
         with Image.open(file) as image:
             width, height = image.size
             if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
@@ -123,9 +123,10 @@ def _read(file: Path, form: Format) -> NDArray[np.uint8]:
         raise ValueError("it has more pixels than are decoded") from None
     except Image.UnidentifiedImageError:
         raise ValueError("it is no picture, or of a kind that is not read") from None
-    except (OSError, SyntaxError, EOFError, IndexError, TypeError) as error:
-        # What Pillow raises depends on where a file is damaged.
-        raise ValueError(f"{error}") from None
+    except ValueError:
+        raise
+    except Exception as error:  # what Pillow raises depends on where a file is damaged
+        raise ValueError(str(error) or type(error).__name__) from None
 
 
 def _in_bytes(image: Image.Image, channels: Channels | None) -> Image.Image:

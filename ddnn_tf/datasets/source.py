@@ -58,6 +58,11 @@ class PictureSize(Strict):
     height: Annotated[int, Field(ge=1)]
     device: str | None = None
 
+    def __repr__(self) -> str:
+        """As the command line writes it."""
+        size = f"{self.width}x{self.height}"
+        return size if self.device is None else f"{self.device}={size}"
+
 
 class DataSource(Document):
     """Which data set, and how it is split: enough to load the very same data again.

@@ -85,8 +85,17 @@ def as_given(part: NDArray[Any], rule: Rule, *, validation_share: float) -> dict
 
 
 def hold_out_by(rule: Rule, rows: Rows, share: float) -> dict[str, Rows]:
-    """Takes validation samples off the training samples by a rule."""
+    """Takes validation samples off the training samples by a rule.
+
+    Raises:
+        ValueError: A share outside 0..1, or fewer than two samples.
+    """
     check_share(share)
+    if len(rows) < 2:
+        raise ValueError(
+            f"Expected at least two samples outside the test part, one of them for validation, but got "
+            f"{len(rows)}."
+        )
     train, validation = rule(rows, share)
     return {"train": train, "validation": validation}
 
@@ -104,7 +113,8 @@ def at_random(labels: NDArray[np.int64], seed: int) -> Rule:
         drawn = []
         for label in np.unique(labels[rows]):
             order = random.permutation(rows[labels[rows] == label])
-            drawn.append(order[: max(1, round(share * len(order)))])
+            # At least one sample, never all.
+            drawn.append(order[: max(1, min(round(share * len(order)), len(order) - 1))])
         return _parted(rows, np.isin(rows, np.concatenate(drawn)))
 
     return take

@@ -2,9 +2,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ddnn_tf.datasets import DATASETS, DataSource, MultiViewDataset, load_dataset, register_dataset
+from ddnn_tf.datasets import (
+    DATASETS,
+    DataSource,
+    MultiViewDataset,
+    PictureSize,
+    load_dataset,
+    register_dataset,
+    register_recording,
+)
+from ddnn_tf.datasets.recording import Recording
 
 
 @pytest.mark.parametrize(
@@ -18,6 +28,10 @@ from ddnn_tf.datasets import DATASETS, DataSource, MultiViewDataset, load_datase
         (
             {"name": "eth80", "split": "track"},
             "no `split` for the data set 'eth80', but got 'track': it takes path, devices",
+        ),
+        (
+            {"name": "scenes", "sizes": (PictureSize(width=8, height=6),)},
+            r"no `sizes` for the data set 'scenes', but got \(8x6,\)",
         ),
         ({"name": "mnist", "split_file": "x"}, "no `split_file` for the data set 'mnist'"),
         ({"name": "mnist", "devices": 5}, "one of 1, 2, 3, 4, 6 for a partitioned image, but got 5"),
@@ -55,3 +69,29 @@ def test_names_of_all_data_sets() -> None:
     assert {"scenes", "mvmc", "eth80", "mnist", "fashion_mnist", "cifar10", "occupancy", "mfeat"} <= set(
         DATASETS
     )
+
+
+def test_recordings_of_a_plug_in_are_split_by_the_same_options() -> None:
+    recording = Recording(
+        name="yard",
+        views={"camera": np.arange(90, dtype=np.uint8).reshape(90, 1)},
+        labels=np.arange(90) % 2,
+        presence=np.ones((90, 1), bool),
+        class_names=("day", "night"),
+        time=np.arange(90),
+    )
+    register_recording("yard", lambda source: recording, about="a yard")
+    try:
+        assert load_dataset("yard").split_rule.startswith("by time")
+        random = DataSource(name="yard", split="random", test_share=0.5, seed=3)
+        assert len(random.load().split["test"]) == 44
+        assert random.record() is recording
+        assert DataSource(name="scenes").record() is None
+        assert not random.load().balance
+        assert random.model_copy(update={"class_weights": "balanced"}).load().balance
+        with pytest.raises(ValueError, match="Expected 2 devices, but 'yard' has 1"):
+            load_dataset("yard", devices=2)
+        with pytest.raises(ValueError, match="no `fit` for the data set 'yard'"):
+            load_dataset("yard", fit="pad")
+    finally:
+        DATASETS._parts.pop("yard")

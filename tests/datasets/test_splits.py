@@ -144,6 +144,16 @@ def test_a_part_without_some_class_is_refused() -> None:
         splits.check_groups(labels, labels, ("car", "bus"), "x")
 
 
+def test_a_large_share_leaves_something_to_train_with() -> None:
+    labels = np.arange(60) % 3
+    parts = splits.split(60, splits.at_random(labels, 0), test_share=0.99, validation_share=0.1)
+    assert [len(rows) for rows in parts.values()] == [0, 3, 57]
+    with pytest.raises(ValueError, match="train part of 'x' has no sample of the class 'a'"):
+        splits.check_classes(labels, parts, "abc", "x")
+    with pytest.raises(ValueError, match=r"at least two samples outside the test part, .* but got 0"):
+        splits.as_given(np.full(60, "test"), splits.at_random(labels, 0), validation_share=0.1)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, 2.0])
 def test_bad_shares_of_rules(share: float) -> None:
     with pytest.raises(ValueError, match=f"share between 0 and 1, both excluded, but got {share}"):
