@@ -23,6 +23,7 @@ from ddnn_tf.datasets.problems import (
     absences,
     blind_devices,
     class_counts,
+    count_of,
     missing_classes,
     name_of_view,
     percent,
@@ -252,6 +253,7 @@ def check_dataset(
     )
     warnings = (
         *_leak_problems(check),
+        *_skipped(recording),
         *missing_classes(data, optional),
         *rare_classes(data),
         *absences(data),
@@ -294,6 +296,15 @@ def _leaks(
         test=data.split["test"],
         progress=progress,
     )
+
+
+def _skipped(recording: Recording | None) -> Iterator[Problem]:
+    if recording is not None and recording.skipped:
+        yield Problem(
+            "unreadable",
+            f"{count_of(recording.skipped, 'picture')} cannot be read and count as absent views: repair or "
+            "remove them; without --skip-unreadable they are listed.",
+        )
 
 
 def _shared_groups(data: MultiViewDataset) -> float | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.datasets.checking import DataCheck, check_dataset, check_source
 from ddnn_tf.datasets.multiview import camera_views
-from ddnn_tf.datasets.recording import Problem
+from ddnn_tf.datasets.recording import Problem, Recording
 
 SAMPLES = 120
 
@@ -134,6 +134,36 @@ def test_of_many_classes_a_leak_names_those_that_are_concerned() -> None:
     images[100:180:10] = again(images[:80:10])
     data = dataset(images, split=split, labels=np.arange(300) % 10, class_names=tuple("abcdefghij"))
     assert "in the training part (a: 40 %):" in warnings(check_dataset(data))["leak"].message
+
+
+def recording(**changes: Any) -> Recording:
+    """What `dataset` holds, before it is split."""
+    data = dataset()
+    whole = {name: getattr(data, name) for name in ("name", "views", "labels", "presence", "class_names")}
+    return Recording(**{**whole, **changes})
+
+
+def test_a_users_own_data_must_have_every_class_in_every_part() -> None:
+    part = np.repeat(["train", "validation", "test"], [80, 16, 24])
+    labels = np.arange(SAMPLES) % 2
+    labels[80:] = 0
+    own = recording(labels=labels, part=part, skipped=3, problems=(Problem("labels", "They disagree."),))
+    check = check_dataset(own.in_parts(*own.parts()), own)
+    assert [problem.kind for problem in check.errors] == ["labels", "missing_class", "missing_class"]
+    assert "The validation part has no sample of the class 'busy'" in check.errors[1].message
+    assert "3 pictures cannot be read" in warnings(check)["unreadable"].message
+
+
+def test_a_split_that_the_data_do_not_allow_is_an_error_beside_the_others(tmp_path: Path) -> None:
+    np.savez(tmp_path / "hall.npz", camera=pictures()[:, 0], y=np.arange(SAMPLES) % 2)
+    check = check_source(DataSource(name="arrays", path=str(tmp_path / "hall.npz"), split="time"))
+    assert [problem.kind for problem in check.errors] == ["split"]
+    assert "it has no `time`" in check.errors[0].message
+    assert check.to_dict()["contents"] is None
+    sound = check_source(DataSource(name="arrays", path=str(tmp_path / "hall.npz"), class_weights="balanced"))
+    assert sound.errors == ()
+    assert sound.data is not None
+    assert sound.data.balance
 
 
 def test_classes_missing_from_a_part() -> None:
