@@ -110,6 +110,15 @@ class DataSource(Document):
         """Number of devices of a data set that has as many as asked for."""
         return _CAMERAS if self.devices is None else self.devices
 
+    @property
+    def picture_fit(self) -> Literal["pad", "stretch"] | None:
+        """How pictures are brought to a device's input; None: the data set is not made of pictures.
+
+        Raises:
+            ValueError: Unknown name.
+        """
+        return (self.fit or "pad") if "fit" in DATASETS[self.name].options else None
+
     def load(self) -> MultiViewDataset:  # type: ignore[override]
         """Loads it.
 

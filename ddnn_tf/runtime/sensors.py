@@ -20,6 +20,7 @@ from ddnn_tf.specs import Coding, Shape
 
 if TYPE_CHECKING:
     from ddnn_tf.datasets import MultiViewDataset
+    from ddnn_tf.datasets.pictures import Fit
     from ddnn_tf.runtime.served import ServedNetwork
 
 __all__ = [
@@ -69,7 +70,7 @@ def open_sensor(source: str, network: ServedNetwork, device: str) -> Sensor:
         return PushedSensor()
     node = network.hierarchy[device]
     if is_image(node) and node.coding is None:
-        return DirectorySensor(source, node.sensor.shape)
+        return DirectorySensor(source, node.sensor.shape, fit=network.picture_fit)
     return FileSensor(source, node.sensor.shape, node.coding)
 
 
@@ -112,6 +113,7 @@ class DirectorySensor(ArraySensor):
     Args:
         directory: Where they are.
         shape: `(height, width, channels)` that the network takes.
+        fit: How images are brought to that shape, `pad` or `stretch`; None: others are refused.
 
     Raises:
         FileNotFoundError: No such directory, or no image in it.
@@ -119,14 +121,14 @@ class DirectorySensor(ArraySensor):
         ImportError: Pillow is not installed.
     """
 
-    def __init__(self, directory: str | Path, shape: Shape) -> None:
+    def __init__(self, directory: str | Path, shape: Shape, *, fit: Fit | None = None) -> None:
         place = Path(directory)
         files = sorted(file for file in place.glob("*") if file.suffix.lower() in _IMAGES)
         if not files:
             raise FileNotFoundError(
                 f"There is no image in '{place}': a device looks for {', '.join(_IMAGES)}."
             )
-        super().__init__(np.stack([_image(file, shape) for file in files]))
+        super().__init__(np.stack([_image(file, shape, fit) for file in files]))
 
 
 class FileSensor(ArraySensor):
@@ -230,12 +232,20 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _image(file: Path, shape: Shape) -> NDArray[np.uint8]:
+def _image(file: Path, shape: Shape, fit: Fit | None) -> NDArray[np.uint8]:
     try:
         from PIL import Image, UnidentifiedImageError
+
+        from ddnn_tf.datasets.pictures import Format, read_pictures
     except ImportError:
         raise ImportError("Pillow is not installed: pip install 'ddnn_tf[runtime]'.") from None
     height, width, channels = shape
+    if fit is not None:
+        form = Format(width, height, fit, "grey" if channels == 1 else "colour")
+        [content] = read_pictures([file], [form])
+        if isinstance(content, ValueError):
+            raise ValueError(f"'{file}' is no image that can be read: {content}.")
+        return content
     try:
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)

@@ -23,6 +23,7 @@ from ddnn_tf.runtime.policy import Policy
 
 if TYPE_CHECKING:
     from ddnn_tf.datasets import MultiViewDataset
+    from ddnn_tf.datasets.pictures import Fit
     from ddnn_tf.sections import Runner
 
 __all__ = ["ENGINES", "Arrays", "ServedNetwork"]
@@ -63,6 +64,11 @@ class ServedNetwork:
     def read(cls, path: str | Path) -> ServedNetwork:
         """Opens a bundle; raises as `open_bundle`."""
         return cls(open_bundle(path))
+
+    @property
+    def picture_fit(self) -> Fit | None:
+        """How pictures were brought to the network's input in training; None: they had its size."""
+        return self._bundle.source.picture_fit
 
     def load_data(self) -> MultiViewDataset:
         """The data that the network was trained on; raises as `BundleReader.load_data`."""

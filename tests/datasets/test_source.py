@@ -86,6 +86,8 @@ def test_recordings_of_a_plug_in_are_split_by_the_same_options() -> None:
         random = DataSource(name="yard", split="random", test_share=0.5, seed=3)
         assert len(random.load().split["test"]) == 44
         assert random.record() is recording
+        assert random.picture_fit is None
+        assert DataSource(name="folder").picture_fit == "pad"
         assert DataSource(name="scenes").record() is None
         assert not random.load().balance
         assert random.model_copy(update={"class_weights": "balanced"}).load().balance

@@ -59,6 +59,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         DirectorySensor(tmp_path, (8, 6, 3))
 
 
+def test_images_are_brought_to_the_networks_size_as_in_training(tmp_path: Path) -> None:
+    Image.fromarray(np.full((10, 40), 200, np.uint8)).save(tmp_path / "a.png")
+    padded = DirectorySensor(tmp_path, (8, 16, 3), fit="pad").read(0)
+    assert padded is not None
+    assert padded.shape == (8, 16, 3)
+    assert not padded[0].any()
+    stretched = DirectorySensor(tmp_path, (8, 16, 1), fit="stretch").read(0)
+    assert stretched is not None
+    assert (stretched == 200).all()
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"a\.png' is no image that can be read: the file is empty"):
+        DirectorySensor(tmp_path, (8, 16, 3), fit="pad")
+
+
 CODING = Coding(scale=(0.5, 2.0), offset=(-10.0, 0.0))
 
 
@@ -118,6 +132,7 @@ def test_codes_are_whole_numbers_of_a_byte() -> None:
 def test_a_device_opens_the_sensor_that_fits_it(tmp_path: Path) -> None:
     class Network:
         hierarchy = Topology.from_yaml(UNLIKE).hierarchy
+        picture_fit = "pad"
 
     network: Any = Network()
     assert [is_image(node) for node in network.hierarchy.devices] == [True, True, False, False]
@@ -126,6 +141,11 @@ def test_a_device_opens_the_sensor_that_fits_it(tmp_path: Path) -> None:
     assert reading is not None
     assert reading.tolist() == [1, 2]
     Image.fromarray(np.zeros((8, 6, 3), np.uint8)).save(tmp_path / "a.png")
-    assert isinstance(open_sensor(str(tmp_path), network, "camera_1"), DirectorySensor)
+    Image.fromarray(np.full((30, 40, 3), 200, np.uint8)).save(tmp_path / "b.png")
+    camera = open_sensor(str(tmp_path), network, "camera_1")
+    assert isinstance(camera, DirectorySensor)
+    shape = network.hierarchy["camera_1"].sensor.shape
+    pictures = [camera.read(sample) for sample in (0, 1)]
+    assert [picture.shape for picture in pictures if picture is not None] == [shape, shape]
     with pytest.raises(ValueError, match="--name out of camera_0, camera_1, microphone, co2, but got 'x'"):
         open_sensor("push", network, "x")
