@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ddnn_tf.datasets.checking import DataCheck
 from ddnn_tf.datasets.multiview import PARTS, MultiViewDataset
 from ddnn_tf.datasets.problems import class_counts, name_of_view, percent
+from ddnn_tf.datasets.split_problems import shares_by_class
 from ddnn_tf.palette import colour
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _page(environment: jinja2.Environment, check: DataCheck) -> str:
     return environment.get_template("check_page.html.j2").render(
         check=check,
         contents=check.to_dict()["contents"],
-        lookup=check.lookup_accuracy(),
+        by_class={} if data is None or check.leaks is None else shares_by_class(data, check.leaks),
         parts=parts,
         largest={part: max(counts.values()) for part, counts in parts.items()},
         colour=colour,

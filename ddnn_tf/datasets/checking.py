@@ -26,11 +26,11 @@ from ddnn_tf.datasets.problems import (
     count_of,
     missing_classes,
     name_of_view,
-    percent,
     rare_classes,
 )
 from ddnn_tf.datasets.recording import Problem, Recording
 from ddnn_tf.datasets.source import DataSource
+from ddnn_tf.datasets.split_problems import shared_groups, shares_by_class, split_problems
 from ddnn_tf.datasets.survey import Survey, survey, view_problems
 
 __all__ = ["DataCheck", "Progress", "check_dataset", "check_source"]
@@ -38,11 +38,7 @@ __all__ = ["DataCheck", "Progress", "check_dataset", "check_source"]
 Progress = Callable[[str, int, int], None]
 """What is told what is being done, how much of it is done, and out of how much."""
 
-# Below this share, pairs also come up among unrelated samples that can differ but little (MNIST: 0.06 %).
-_LEAK_SHARE = 0.01
-# From this share on the leak, not the network, may be what an accuracy tells of.
-_LARGE_LEAK_SHARE = 0.1
-_CLASSES_NAMED = 5
+# Most alike pairs that are shown.
 _PAIRS = 12
 # Picture files of a device whose size is looked up: all of a small folder, some of a large one.
 _SIZES_READ = 500
@@ -87,30 +83,6 @@ class DataCheck:
         """Why a device's views are not compared, by device."""
         return {device: _NOT_COMPARED for device, found in self.surveys.items() if found.numbers is None}
 
-    def lookup_accuracy(self) -> tuple[float, float] | None:
-        """How often the label of the nearest training sample is right, without any training.
-
-        Returns:
-            Accuracy over the test samples, and its mean over the classes; None: not compared.
-        """
-        if self.leaks is None or self.data is None:
-            return None
-        labels = self.data.labels[self.leaks.test]
-        is_right = (self.leaks.nearest >= 0) & (self.data.labels[self.leaks.nearest] == labels)
-        recalls = [is_right[labels == label].mean() for label in np.unique(labels)]
-        return float(is_right.mean()), float(np.mean(recalls))
-
-    def leaks_by_class(self) -> dict[str, float]:
-        """Share of each class's test samples that have a near-identical sample in training."""
-        if self.leaks is None or self.data is None:
-            return {}
-        labels = self.data.labels[self.leaks.test]
-        return {
-            name: float(self.leaks.has_twin[labels == label].mean())
-            for label, name in enumerate(self.data.class_names)
-            if (labels == label).any()
-        }
-
     def pairs(self) -> list[tuple[int, int, float]]:
         """The most alike pairs: test sample, training sample and their difference."""
         if self.leaks is None:
@@ -119,6 +91,14 @@ class DataCheck:
         return [
             (int(found.test[place]), int(found.twins[place]), float(found.twin_differences[place]))
             for place in found.worst(_PAIRS)
+        ]
+
+    def devices_of_pair(self, test: int, train: int) -> list[str]:
+        """The devices whose views of both samples were compared."""
+        return [
+            device
+            for device, found in self.surveys.items()
+            if found.numbers is not None and found.has_content[test] and found.has_content[train]
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,18 +123,17 @@ class DataCheck:
         }
 
     def _leaks(self) -> dict[str, Any] | None:
-        lookup = self.lookup_accuracy()
-        if self.leaks is None or self.data is None or lookup is None:
+        data, leaks = self.data, self.leaks
+        if leaks is None or data is None:
             return None
-        data = self.data
         return {
-            "by_class": self.leaks_by_class(),
-            "by_device": dict(self.leaks.by_view),
-            "thresholds": dict(self.leaks.thresholds),
-            "typical_differences": dict(self.leaks.typical),
-            "test_samples": self.leaks.test[self.leaks.has_twin].tolist(),
-            "lookup_accuracy": lookup[0],
-            "lookup_balanced_accuracy": lookup[1],
+            "by_class": shares_by_class(data, leaks),
+            "by_device": dict(leaks.by_view),
+            "thresholds": dict(leaks.thresholds),
+            "typical_differences": dict(leaks.typical),
+            "test_samples": leaks.test[leaks.has_twin].tolist(),
+            "lookup_accuracy": leaks.lookup_accuracy(),
+            "lookup_balanced_accuracy": leaks.lookup_accuracy(balanced=True),
             "pairs": [
                 {
                     "test": test,
@@ -168,14 +147,6 @@ class DataCheck:
                 for test, train, difference in self.pairs()
             ],
         }
-
-    def devices_of_pair(self, test: int, train: int) -> list[str]:
-        """The devices whose views of both samples were compared."""
-        return [
-            device
-            for device, found in self.surveys.items()
-            if found.numbers is not None and found.has_content[test] and found.has_content[train]
-        ]
 
     def _contents(self, data: MultiViewDataset) -> dict[str, Any]:
         return {
@@ -249,10 +220,16 @@ def check_dataset(
         data=data,
         surveys=surveys,
         leaks=_leaks(data, surveys, _stage(progress, "comparing")),
-        shared_groups=_shared_groups(data),
+        shared_groups=shared_groups(data),
     )
+    pair_files = [
+        name_of_view(data, device, row)
+        for test, train, _ in check.pairs()
+        for device in check.devices_of_pair(test, train)[:1]
+        for row in (test, train)
+    ]
     warnings = (
-        *_leak_problems(check),
+        *split_problems(data, check.leaks, tuple(pair_files)),
         *_skipped(recording),
         *missing_classes(data, optional),
         *rare_classes(data),
@@ -305,94 +282,3 @@ def _skipped(recording: Recording | None) -> Iterator[Problem]:
             f"{count_of(recording.skipped, 'picture')} cannot be read and count as absent views: repair or "
             "remove them; without --skip-unreadable they are listed.",
         )
-
-
-def _shared_groups(data: MultiViewDataset) -> float | None:
-    if data.instances is None:
-        return None
-    return float(np.isin(data.instances[data.split["test"]], data.instances[data.split["train"]]).mean())
-
-
-def _leak_problems(check: DataCheck) -> Iterator[Problem]:
-    data, lookup = check.data, check.lookup_accuracy()
-    if data is None:
-        return
-    if check.leaks is not None and lookup is not None and check.leaks.share >= _LEAK_SHARE:
-        yield Problem(
-            "leak",
-            f"{percent(check.leaks.share)} of the test samples have a near-identical sample in the training "
-            f"part ({_most_concerned(check.leaks_by_class())}): {_verdict(check, data)}. Even without any "
-            f"training, the label of the nearest training sample is right for {percent(lookup[0])} of the "
-            f"test samples (balanced: {percent(lookup[1])}).",
-            tuple(
-                name_of_view(data, device, row)
-                for test, train, _ in check.pairs()
-                for device in check.devices_of_pair(test, train)[:1]
-                for row in (test, train)
-            ),
-        )
-    if check.shared_groups:
-        yield Problem(
-            "shared_group",
-            f"{percent(check.shared_groups)} of the test samples show an object, or belong to a group, that "
-            "is in the training part, too: accuracy measured on this split says little about new ones; split "
-            "by group (--split).",
-        )
-    near_in_time = _near_in_time(data)
-    if data.instances is None and near_in_time >= _LEAK_SHARE:
-        yield Problem(
-            "near_in_time",
-            f"{percent(near_in_time)} of the test samples were taken right beside a training sample in time: "
-            "accuracy measured on this split says little about other times; split by time (--split).",
-        )
-
-
-def _most_concerned(shares: Mapping[str, float]) -> str:
-    """The classes and their shares; of many, those with the largest."""
-    listed = sorted(shares, key=shares.__getitem__, reverse=True)
-    if len(listed) > _CLASSES_NAMED:
-        listed = [name for name in listed[:_CLASSES_NAMED] if shares[name]]
-    return ", ".join(f"{name}: {percent(shares[name])}" for name in listed)
-
-
-def _verdict(check: DataCheck, data: MultiViewDataset) -> str:
-    """What follows from a leak, and what to do about it."""
-    share = check.leak_share or 0.0
-    is_later, is_apart = _is_later(data), check.shared_groups == 0
-    if is_later or is_apart:
-        way = "by time" if is_apart else "by group, with what stays the same as the group"
-        return (
-            "the split keeps times or groups apart, so these are things that stay where they are, such as "
-            "parked cars; report the accuracy of the other samples beside that of all, or split "
-            f"{way} (--split)"
-        )
-    known = {"time": data.times is not None, "group": data.instances is not None}
-    ways = " or by ".join(way for way, is_known in known.items() if is_known)
-    remedy = f"split by {ways} (--split)"
-    if not ways:
-        remedy = "tell the `time` or the `group` (an object, a person, a day) of each sample, and split by it"
-    if share < _LARGE_LEAK_SHARE:
-        # Only these samples can be right for the wrong reason.
-        return f"accuracy measured on this split may be up to {percent(share)} too high; {remedy}"
-    return f"accuracy measured on this split says little about new scenes; {remedy}"
-
-
-def _is_later(data: MultiViewDataset) -> bool:
-    """Whether all test samples were taken after all training samples."""
-    if data.times is None:
-        return False
-    return bool(data.times[data.split["train"]].max() < data.times[data.split["test"]].min())
-
-
-def _near_in_time(data: MultiViewDataset) -> float:
-    """Share of the test samples with a training sample as near as samples follow each other; 0: unknown."""
-    if data.times is None:
-        return 0.0
-    moments = np.unique(data.times)
-    train, test = np.unique(data.times[data.split["train"]]), data.times[data.split["test"]]
-    if len(moments) < 2:
-        return 0.0
-    step = np.median(np.diff(moments))
-    after = np.searchsorted(train, test)
-    before, next_ = train[np.maximum(after - 1, 0)], train[np.minimum(after, len(train) - 1)]
-    return float(np.mean((np.abs(test - before) <= step) | (np.abs(test - next_) <= step)))

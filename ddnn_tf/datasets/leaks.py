@@ -57,6 +57,8 @@ class Leaks:
         twin_differences: `(n,)` float32, the difference to it, relative to that of two random samples.
         nearest: `(n,)` int64, the training sample that differs least in the views that both have, if they
             have at least half of their views in common; -1: there is none.
+        labels: `(n,)` int64, the class of the test sample.
+        nearest_labels: `(n,)` int64, the class of the nearest training sample; -1: there is none.
         by_view: Share of the test views with content that have a near-identical view in training, by device.
         thresholds: Up to which difference views are near-identical, by device, relative.
         typical: What two random training samples differ by, by device: grey levels, or standard deviations.
@@ -66,6 +68,8 @@ class Leaks:
     twins: NDArray[np.int64]
     twin_differences: NDArray[np.float32]
     nearest: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    nearest_labels: NDArray[np.int64]
     by_view: Mapping[str, float]
     thresholds: Mapping[str, float]
     typical: Mapping[str, float]
@@ -79,6 +83,22 @@ class Leaks:
     def share(self) -> float:
         """Share of the test samples that have a near-identical sample in training."""
         return float(self.has_twin.mean())
+
+    def share_of_class(self, label: int) -> float | None:
+        """Share of a class's test samples that have one; None: the class has no test samples."""
+        is_of_class = self.labels == label
+        return float(self.has_twin[is_of_class].mean()) if is_of_class.any() else None
+
+    def lookup_accuracy(self, *, balanced: bool = False) -> float:
+        """How often the label of the nearest training sample is right, without any training.
+
+        Args:
+            balanced: The mean over the classes in place of the mean over the samples.
+        """
+        is_right = self.nearest_labels == self.labels
+        if balanced:
+            return float(np.mean([is_right[self.labels == label].mean() for label in np.unique(self.labels)]))
+        return float(is_right.mean())
 
     def worst(self, count: int) -> list[int]:
         """The most alike pairs, by their place in `test`; each training sample occurs once."""
@@ -181,6 +201,8 @@ def find_leaks(
         twins=best.twins,
         twin_differences=np.sqrt(best.twin_squares),
         nearest=best.nearest,
+        labels=labels[test],
+        nearest_labels=np.where(best.nearest >= 0, labels[best.nearest], -1),
         by_view=dict(zip(copies, map(float, shares), strict=True)),
         thresholds={device: scale.threshold for device, scale in zip(copies, scales, strict=True)},
         typical={device: scale.typical for device, scale in zip(copies, scales, strict=True)},
