@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ddnn_tf.augmentation import Augmentation
 from ddnn_tf.callbacks import STATISTICS_SAMPLES, BatchStatistics, Checkpoint, ProgressBar
 from ddnn_tf.datasets import MultiViewDataset
 
@@ -48,7 +49,9 @@ class TrainingOptions:
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         epsilon: Adam's epsilon.
-        seed: Seed of the initial weights (`set_random_seed`) and of the order of the samples.
+        seed: Seed of the initial weights (`set_random_seed`), of the order of the samples and of their
+            augmentation.
+        augmentation: How training pictures are changed; None: not at all.
 
     Raises:
         ValueError: A number that makes no sense.
@@ -61,6 +64,7 @@ class TrainingOptions:
     beta_2: float = 0.999
     epsilon: float = 1e-8
     seed: int = 0
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "epsilon"):
@@ -210,14 +214,24 @@ def _training_batches(
     """Batches of all epochs to come, each epoch in an order of its own."""
     count = len(data.split["train"])
     read = _reader(model, data, "train", weights)
+    presence = tf.constant(data.present("train"))
 
     def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(options.seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=seed)
-        return tf.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
+        return tf.data.Dataset.zip((batches, tf.data.Dataset.from_tensors(epoch).repeat()))
+
+    def batch(rows: tf.Tensor, epoch: tf.Tensor) -> tuple[dict[str, tf.Tensor], ...]:
+        views, *others = read(rows)
+        if options.augmentation is not None:
+            # A number of its own for each batch, the same in a training that is resumed.
+            seed = tf.stack([tf.constant(options.seed, tf.int64), epoch * count + tf.cast(rows[0], tf.int64)])
+            views = options.augmentation(views, tf.gather(presence, rows), seed)
+        return views, *others
 
     epochs = tf.data.Dataset.range(first_epoch, options.epochs)
-    return epochs.flat_map(epoch_order).map(read).prefetch(2)
+    return epochs.flat_map(epoch_order).map(batch).prefetch(2)
 
 
 def _validation_batches(
