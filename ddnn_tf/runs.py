@@ -17,7 +17,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +48,7 @@ class _Record(BaseModel):
     version: str
     data: DataSource
     data_sha256: str
-    options: dict[str, int | float]
+    options: dict[str, int | float | dict[str, float | bool]]
     # SHA-256 by file, once the run is finished: a model belongs to these thresholds and measures.
     models: dict[Literal["model.keras", "individual.keras"], str] = {}
 
@@ -131,7 +131,7 @@ def train_run(
         version=ddnn_tf.__version__,
         data=source,
         data_sha256=data.digest(),
-        options={**asdict(options), **_given(extra)},
+        options={**options.to_dict(), **_given(extra)},
     )
     names = (_INDIVIDUAL, _MODEL) if _has_individual(topology) else (_MODEL,)
     models: dict[str, tf.keras.Model] = {}

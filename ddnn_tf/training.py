@@ -77,6 +77,10 @@ class TrainingOptions:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"Expected `seed` between 0 and {2**31 - 1}, but got {self.seed}.")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for records; without the augmentation, if there is none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -284,7 +288,7 @@ def _fingerprint(
     layers = [[layer.name, type(layer).__name__, _parents(layer)] for layer in model.layers]
     shapes = [list(weight.shape) for weight in model.weights]
     digest.update(json.dumps([layers, shapes]).encode())
-    digest.update(json.dumps([asdict(options), loss_weights], sort_keys=True).encode())
+    digest.update(json.dumps([options.to_dict(), loss_weights], sort_keys=True).encode())
     digest.update(data.digest().encode())
     return digest.hexdigest()
 

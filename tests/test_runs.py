@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from ddnn_tf.augmentation import Augmentation
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.documents import atomic_write, claimed_directory
 from ddnn_tf.network import build
@@ -141,8 +142,12 @@ def test_a_finished_run_is_not_overwritten_unasked(
 ) -> None:
     with pytest.raises(FileExistsError, match="--overwrite"):
         train_run(directory, tiny_topology, tiny_source, tiny_data, OPTIONS)
-    train_run(directory, tiny_topology, tiny_source, tiny_data, TrainingOptions(epochs=1), overwrite=True)
-    assert json.loads((directory / "run.json").read_text())["options"]["epochs"] == 1
+    options = TrainingOptions(epochs=1, augmentation=Augmentation(shift=0.1, mirror=True))
+    train_run(directory, tiny_topology, tiny_source, tiny_data, options, overwrite=True)
+    recorded = json.loads((directory / "run.json").read_text())["options"]
+    assert recorded["epochs"] == 1
+    assert recorded["augmentation"] == asdict(Augmentation(shift=0.1, mirror=True))
+    assert load_run(directory).topology == tiny_topology
 
 
 def test_an_unfinished_run_goes_on_only_as_it_began(

@@ -65,6 +65,14 @@ def train(
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training data.", min=1)] = 100,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.", min=1)] = 64,
     seed: options.Seed = 0,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            "--augment",
+            help="Change training pictures: shift=0.1,scale=0.1,brightness=0.1,contrast=0.2,mirror.",
+            show_default="not at all",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that stands in the directory.")
     ] = False,
@@ -87,11 +95,14 @@ def train(
 
         ddnn train --data scenes --devices 3 --filters 4,8 --out runs/two-blocks
 
+        ddnn train --data folder --path pictures --augment shift=0.1,mirror --out runs/mine
+
         ddnn train --data scenes --topology hierarchy.yaml --out runs/own
 
         ddnn train --data scenes --cloud-precision float --quantization-aware --out runs/mixed
     """
     check_writable(out)
+    changes = _changes(augment)
     figure_2 = {
         "configuration": configuration,
         "filters": None if filters is None else _filters(filters),
@@ -106,15 +117,17 @@ def train(
         count = _device_count(written, configuration, DATASETS[data])
         source = source.model_copy(update={"devices": count})
     loaded = source.load()
+    from ddnn_tf.augmentation import Augmentation
     from ddnn_tf.runs import train_run
     from ddnn_tf.training import TrainingOptions
 
+    augmentation = Augmentation(**changes) if changes else None
     evaluation = train_run(
         out,
         written or fitting_topology(loaded, **form),
         source,
         loaded,
-        TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed),
+        TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed, augmentation=augmentation),
         overwrite=overwrite,
         tensorboard=tensorboard,
         quantization_aware=quantization_aware,
@@ -135,6 +148,23 @@ def evaluate(run: options.RunPath, as_json: options.Json = False) -> None:
     trained = load_run(run)
     loaded = trained.source.load()
     _print(trained.evaluate(loaded), loaded, trained.source.seed, as_json)
+
+
+def _changes(text: str | None) -> dict[str, Any]:
+    """The fields of an `Augmentation`, out of `shift=0.1,mirror`."""
+    changes: dict[str, Any] = {}
+    for part in options.names(text) or ():
+        name, equals, value = part.partition("=")
+        if name == "mirror" and not equals:
+            changes[name] = True
+        elif name in ("shift", "scale", "brightness", "contrast") and equals:
+            changes[name] = options.number(value, f"--augment {name}")
+        else:
+            raise ValueError(
+                "Expected --augment out of shift=SHARE, scale=SHARE, brightness=SHARE, contrast=SHARE and "
+                f"mirror, but got {part!r}."
+            )
+    return changes
 
 
 def _filters(text: str) -> list[int]:

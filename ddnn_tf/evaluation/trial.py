@@ -12,7 +12,7 @@ import importlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
@@ -73,7 +73,7 @@ class Trial:
             "devices": self.devices,
             "topology": self.topology.model_dump(mode="json"),
             "individual": self.is_individual,
-            "options": asdict(self.options),
+            "options": self.options.to_dict(),
             "missing": self.missing,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

@@ -236,14 +236,16 @@ def test_twelve_devices_with_two_blocks_as_python_builds_them(
 
     monkeypatch.setattr(runs, "train_run", train_run)
     command = ["ddnn", "train", "--data", "arrays", "--path", str(tmp_path / "hall.npz"), "--out", "run"]
-    for filters, message in (
-        ("2,4", "as far as the test goes"),
-        ("2x4", "--filters like 4 or 4,8, but got '2x4'"),
+    for option, value, message in (
+        ("--filters", "2,4", "as far as the test goes"),
+        ("--filters", "2x4", "--filters like 4 or 4,8, but got '2x4'"),
+        ("--augment", "shift=0.1,blur", "--augment out of shift=SHARE, .* and mirror, but got 'blur'"),
+        ("--augment", "shift=2", r"`shift` of an augmentation in 0\.\.0\.5, but got 2"),
     ):
-        monkeypatch.setattr("sys.argv", [*command, "--filters", filters])
+        monkeypatch.setattr("sys.argv", [*command, option, value])
         with pytest.raises(SystemExit):
             main()
-        assert message in capsys.readouterr().err
+        assert re.search(message, capsys.readouterr().err)
     (topology,) = trained
     devices = topology.hierarchy.devices
     assert len(devices) == 12
