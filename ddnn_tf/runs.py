@@ -101,8 +101,8 @@ def train_run(
         directory: Where to; a killed training of the same kind there is continued.
         topology: The hierarchy; it gets the codings of the data.
         source: Where the data come from: what later commands load them from.
-        data: The data, as `source.load()` gives them. They are loaded once more, to compare: that takes
-            seconds, while a run whose data no command finds again is lost.
+        data: The data, as `source.load()` gives them. Others, such as data made in a notebook, are compared
+            with what the source loads: a run whose data no command finds again would be lost.
         options: How to train.
         overwrite: Replaces a finished run (or the checkpoints of another one) in the directory.
         tensorboard: Writes TensorBoard logs to `directory/tensorboard`.
@@ -138,7 +138,8 @@ def train_run(
     with claimed_directory(place, _RUN):
         if not overwrite:
             _check_resumable(place, record, topology)
-        _check_source(source, data)
+        if data.origin != source:
+            _check_source(source, data)
         for name in names:
             tf.keras.utils.set_random_seed(options.seed)
             models[name] = build(topology) if name == _MODEL else build_individual(topology)

@@ -15,6 +15,7 @@ from ddnn_tf.datasets.stored import View
 from ddnn_tf.specs import Coding
 
 if TYPE_CHECKING:
+    from ddnn_tf.datasets.source import DataSource
     from ddnn_tf.topology import Topology
 
 __all__ = [
@@ -55,6 +56,7 @@ class MultiViewDataset:
         skipped: How many unreadable files were left out.
         balance: Whether every class counts alike, because their shares are very unequal: training weights
             each class by the inverse of its share, and thresholds are chosen by balanced accuracy.
+        origin: The source that loaded exactly these data; None: unknown.
 
     Raises:
         ValueError: Arrays that do not fit each other, codes or labels out of range.
@@ -71,6 +73,8 @@ class MultiViewDataset:
     times: NDArray[Any] | None = None
     codings: Mapping[str, Coding] = field(default_factory=dict)
     balance: bool = False
+    # Not copied by `replace`: changed data are no longer those of the source.
+    origin: DataSource | None = field(default=None, init=False, compare=False, repr=False)
     files: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     skipped: int = 0
 

@@ -129,6 +129,7 @@ class DataSource(Document):
         data = self._kind().load(self)
         if self.class_weights is not None:
             data = replace(data, balance=self.class_weights == "balanced")
+        object.__setattr__(data, "origin", self)
         return data
 
     def record(self) -> Recording | None:

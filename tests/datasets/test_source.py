@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,11 @@ def test_recordings_of_a_plug_in_are_split_by_the_same_options() -> None:
             load_dataset("yard", fit="pad")
     finally:
         DATASETS._parts.pop("yard")
+
+
+def test_data_know_the_source_that_loaded_them_until_they_are_changed() -> None:
+    source = DataSource(name="scenes", devices=2)
+    data = source.load()
+    assert data.origin == source
+    assert data.with_devices(["device_1"]).origin is None
+    assert replace(data, labels=data.labels[::-1].copy()).origin is None
