@@ -14,7 +14,8 @@ what two random training samples differ by: 0 for equal views, about 1 for any t
 up to a difference of 0.1 (pictures of like brightness and contrast then correlate by 0.99), or up to half the
 median difference between a training sample and the nearest of another class, if that is less: where classes
 differ by little, near-identical means less. Samples are near-identical when most of the views that either has
-are near-identical. Views that are absent or show nothing have no content, and resemble nothing.
+are near-identical. Views that are absent or show nothing have no content, and resemble nothing. The same
+picture moved by a pixel of 32 or a tenth brighter is not near-identical: what is found is a lower bound.
 """
 
 from __future__ import annotations
