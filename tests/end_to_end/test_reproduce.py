@@ -170,7 +170,7 @@ def test_unlike_devices(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     results = json.loads(result.stdout)
-    assert set(results["tables"]) == {"figure_6", "table_2"}
+    assert set(results["tables"]) == {"figure_6", "table_2", "table_2_recall"}
     assert set(results["left_out"]) == {"figure-9"}
     assert "no device has a ConvP block" in results["left_out"]["figure-9"]
     assert [row["device"] for row in results["tables"]["figure_6"]["rows"]] == list(counts)

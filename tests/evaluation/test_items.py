@@ -287,7 +287,11 @@ def test_table_1_has_the_papers_nine_schemes(experiment: RandomAnswers) -> None:
 
 
 def test_table_2_ends_and_threshold_chosen_on_validation_only(experiment: RandomAnswers) -> None:
-    (table,) = table_2.tables(experiment)
+    table, recall = table_2.tables(experiment)
+    overall = [experiment.measure(trial).overall_balanced_accuracy for trial in table_2.trials(experiment)]
+    assert len(recall.rows) == len(experiment.data().class_names)
+    recalls = [mean(row["recall %"]) for row in recall.rows]
+    assert np.mean(recalls) == pytest.approx(100 * np.mean(overall))
     by_threshold = {row["T"]: row for row in table.rows}
     at_one = by_threshold["1.0"]
     assert mean(at_one["local exit %"]) == 100

@@ -12,7 +12,7 @@ from ddnn_tf.evaluation.paper import paper
 from ddnn_tf.evaluation.result_table import Cell, Table, estimate, percent
 from ddnn_tf.evaluation.trial import Trial
 
-__all__ = ["at_threshold", "sweet_spot", "tables", "trials"]
+__all__ = ["at_threshold", "recall", "sweet_spot", "tables", "trials"]
 
 _TITLE = "Table II: exit threshold"
 
@@ -41,7 +41,19 @@ def tables(experiment: Experiment) -> list[Table]:
         "Bytes per sample and device, Eq. (1). The last row is the sweet spot: for each seed the T of best "
         "accuracy on validation data (of equal ones that with the fewest bytes), judged on test data.",
     )
-    return [Table("table_2", _TITLE, rows, notes, frozenset({len(rows) - 1}))]
+    return [Table("table_2", _TITLE, rows, notes, frozenset({len(rows) - 1})), recall(experiment)]
+
+
+def recall(experiment: Experiment) -> Table:
+    """The share of each class's test samples that is classified right, at the chosen thresholds."""
+    found = [experiment.measure(trial) for trial in trials(experiment)]
+    rows: list[dict[str, Cell]] = []
+    for label, name in enumerate(experiment.data().class_names):
+        # A class may have no test samples with some seed.
+        by_seed = [each.class_recall[label] for each in found if each.class_recall[label] is not None]
+        rows.append({"class": name, "recall %": percent(by_seed) if by_seed else None})
+    notes = ("Each sample classified where it leaves; the mean of the classes is the balanced accuracy.",)
+    return Table("table_2_recall", "Recall of each class", rows, notes)
 
 
 def at_threshold(experiment: Experiment, threshold: float | None) -> dict[str, Cell]:
