@@ -341,14 +341,15 @@ def _best_draw(counts: NDArray[np.int64], share: float, random: np.random.Genera
         return best
     total = counts.sum(axis=0)
     occurs = total > 0
-    needed = np.minimum(2, np.count_nonzero(counts, axis=0)[occurs] - 1)
+    groups_of_class = np.count_nonzero(counts, axis=0)
+    needed = np.minimum(2, groups_of_class[occurs] - 1)
     for _ in range(_DRAWS):
         order = random.permutation(len(counts))
         sizes = np.cumsum(counts[order].sum(axis=1))
         # At least one group, never all.
         drawn = order[: 1 + np.abs(sizes - share * total.sum())[:-1].argmin()]
         of_class = counts[drawn].sum(axis=0)[occurs]
-        left = np.count_nonzero(np.delete(counts, drawn, axis=0), axis=0)[occurs]
+        left = (groups_of_class - np.count_nonzero(counts[drawn], axis=0))[occurs]
         error = np.abs(of_class / total[occurs] - share).sum()
         # A class that is missing counts for more than any deviation; the next part needs a group of it, too.
         error += len(total) * (np.count_nonzero(of_class == 0) + np.maximum(needed - left, 0).sum())
