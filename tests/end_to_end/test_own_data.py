@@ -95,20 +95,24 @@ def test_arrays_and_tables_train_and_export(tmp_path: Path) -> None:
     assert "there already" in refused(
         "data", "describe", tmp_path / "occupancy.csv", "--out", tmp_path / "room.yaml"
     )
-    for name, path, split, configuration, devices in (
-        ("arrays", "hall.npz", "by time", "c", ["camera", "air"]),
+    (tmp_path / "one.yaml").write_text(
+        "devices: {name: S3, input: [16, 3], filters: [2]}\ncloud: {filters: [4]}\nclasses: 4\n"
+    )
+    for name, path, split, network, devices in (
         # One device: the first.
-        ("table", "room.yaml", "by group", "b", ["S1"]),
+        ("arrays", "hall.npz", "by time", ("--configuration", "b"), ["camera"]),
+        # A topology names the devices that it takes.
+        ("table", "room.yaml", "by group", ("--topology", tmp_path / "one.yaml"), ["S3"]),
     ):
         run, bundle = tmp_path / name, tmp_path / f"{name}.zip"
         trained = ddnn(
-            "train", "--data", name, "--path", tmp_path / path, "--configuration", configuration,
+            "train", "--data", name, "--path", tmp_path / path, *network,
             "--epochs", 1, "--out", run,
         )  # fmt: skip
         assert trained["split"].startswith(split)
         assert trained["devices"] == devices
         assert ddnn("export", run, "--out", bundle, "--target", "c", "--section", devices[0])
-        assert open_bundle(bundle).load_data().codings
+        assert open_bundle(bundle).load_data().split_rule == trained["split"]
 
 
 @pytest.mark.parametrize(
