@@ -159,8 +159,13 @@ class Recording:
             seed: Seed of the draw.
 
         Raises:
-            ValueError: A rule that the data do not allow, or a share outside 0..1.
+            ValueError: Fewer than two classes, a rule that the data do not allow, or a share outside 0..1.
         """
+        if len(self.class_names) < 2:
+            raise ValueError(
+                f"Expected at least two classes, but '{self.name}' has "
+                f"{', '.join(self.class_names) or 'none'} only: there is nothing to tell apart."
+            )
         known = {"part": self.part, "group": self.group, "time": self.time, "random": self.labels}
         allowed = [name for name in SPLITS if known[name] is not None]
         if self.shares_readings:
@@ -174,7 +179,8 @@ class Recording:
                 f"{test_share}: the data say which samples are for test."
             )
         if rule == "group":
-            splits.check_groups(self.group, self.labels, self.class_names, self.name)  # type: ignore[arg-type]
+            assert self.group is not None
+            splits.check_groups(self.group, self.labels, self.class_names, self.name)
         share = _TEST_SHARE if test_share is None else test_share
         if rule == "part" and self.part is not None:
             off = next(name for name in allowed if name != "part")
@@ -251,8 +257,8 @@ class Recording:
 def device_names(given: Iterable[str]) -> dict[str, str]:
     """Names of nodes for a user's names of devices: letters, digits and underscores, a letter first.
 
-    >>> device_names(["front door", "2"])
-    {'front door': 'front_door', '2': 'device_2'}
+    >>> device_names(["front door", "2", "門"])
+    {'front door': 'front_door', '2': 'device_2', '門': 'device_at_2'}
 
     Args:
         given: Names of folders, columns or arrays.
@@ -261,9 +267,11 @@ def device_names(given: Iterable[str]) -> dict[str, str]:
         ValueError: Two of them become the same.
     """
     names: dict[str, str] = {}
-    for original in given:
+    for place, original in enumerate(given):
         name = re.sub(r"[^A-Za-z0-9_]", "_", original)
-        if not name[:1].isalpha():
+        if not re.search(r"[A-Za-z0-9]", name):
+            name = f"device_at_{place}"
+        elif not name[0].isalpha():
             name = f"device_{name}"
         for other, taken in names.items():
             if taken == name:

@@ -64,6 +64,8 @@ def test_the_strictest_split_that_the_data_allow_is_the_default(recording: Recor
 def test_splits_that_are_not_possible(recording: Recording) -> None:
     with pytest.raises(ValueError, match=r"out of random, but got 'time': it has no `time`"):
         recording.split("time")
+    with pytest.raises(ValueError, match="at least two classes, but 'hall' has a only"):
+        replace(recording, labels=np.zeros(120, np.int64), class_names=("a",)).split()
     with pytest.raises(ValueError, match="but got 'track': there is no such split"):
         recording.split("track")
     given = replace(recording, part=np.repeat(["train", "test"], [90, 30]))
@@ -96,8 +98,8 @@ def test_problems_are_told_by_the_first(recording: Recording) -> None:
 
 
 def test_names_of_devices_are_names_of_nodes() -> None:
-    assert device_names(["cam-1", "cam_2", "3", "ä"]) == {
-        "cam-1": "cam_1", "cam_2": "cam_2", "3": "device_3", "ä": "device__",
+    assert device_names(["cam-1", "cam_2", "3", "左", "右"]) == {
+        "cam-1": "cam_1", "cam_2": "cam_2", "3": "device_3", "左": "device_at_3", "右": "device_at_4",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"'cam-1' and 'cam\.1' would both be called 'cam_1'"):
         device_names(["cam-1", "cam.1"])
