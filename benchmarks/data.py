@@ -1,10 +1,13 @@
 """What large data cost: a folder of generated JPEG pictures, 64x64, of six devices.
 
     python benchmarks/data.py check [--samples 50000] [--pictures DIR] [--json]
+    python benchmarks/data.py train [--samples 50000] [--pictures DIR] [--json]
 
-`check` is `ddnn data check` on it, in a process of its own: seconds, seconds of the processor, and the most
-memory that was resident. A twentieth of the scenes are taken twice, so that there are leaks to find. The
-pictures are made first; `--pictures` keeps them for another run.
+`train` compares data in files with data in memory: the training of a small network for 2 epochs, with the
+most memory that was resident and the seconds of the second epoch. `check` is `ddnn data check`, in a process
+of its own: seconds, seconds of the processor, and the most memory that was resident. A twentieth of the
+scenes are taken twice, so that there are leaks to find. The pictures are made first; `--pictures` keeps them
+for another run.
 """
 
 from __future__ import annotations
@@ -80,18 +83,71 @@ def check(folder: Path) -> dict[str, Any]:
     }
 
 
+def train(folder: Path) -> dict[str, Any]:
+    """Memory and time of a training with the views in files, beside one with the views in memory."""
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for where, megabytes in (("files", 0), ("memory", 1_000_000)):
+            environment = {**os.environ, "DDNN_MEMORY_MB": str(megabytes), "XDG_CACHE_HOME": cache}
+            child = [sys.executable, __file__, "child", "--pictures", str(folder)]
+            done = subprocess.run(child, check=True, stdout=subprocess.PIPE, env=environment)
+            results |= {f"{name}_{where}": value for name, value in json.loads(done.stdout).items()}
+    ratio = results["epoch_seconds_files"] / results["epoch_seconds_memory"]
+    return {**results, "epoch_ratio": round(ratio, 2)}
+
+
+def train_here(folder: Path) -> dict[str, Any]:
+    """What `ddnn train` does, in this process, with a clock."""
+    import tensorflow as tf
+
+    from ddnn_tf.datasets import DataSource, PictureSize, fitting_topology
+    from ddnn_tf.runs import train_run
+    from ddnn_tf.training import TrainingOptions
+
+    ends: list[float] = []
+    on_epoch_end = tf.keras.callbacks.CallbackList.on_epoch_end
+
+    def timed(self: Any, epoch: int, logs: Any = None) -> None:
+        on_epoch_end(self, epoch, logs)
+        ends.append(time.perf_counter())
+
+    tf.keras.callbacks.CallbackList.on_epoch_end = timed
+    source = DataSource(name="folder", path=str(folder), sizes=(PictureSize(width=SIDE, height=SIDE),))
+    start = time.perf_counter()
+    data = source.load()
+    loaded = time.perf_counter()
+    with tempfile.TemporaryDirectory() as directory:
+        train_run(
+            directory,
+            fitting_topology(data, filters=2),
+            source,
+            data,
+            TrainingOptions(epochs=2),
+            overwrite=True,
+        )
+    return {
+        "load_seconds": round(loaded - start, 1),
+        # The whole network is trained last.
+        "epoch_seconds": round(ends[-1] - ends[-2], 1),
+        "resident_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
 def main() -> None:
     """Prints a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("part", choices=("check",))
+    parser.add_argument("part", choices=("check", "train", "child"))
     parser.add_argument("--samples", type=int, default=50_000)
     parser.add_argument("--pictures", type=Path, help="where the pictures are kept; default: they are not")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.part == "child":
+        print(json.dumps(train_here(arguments.pictures)))
+        return
     with tempfile.TemporaryDirectory() as directory:
         folder = arguments.pictures or Path(directory) / "pictures"
         make_pictures(folder, arguments.samples)
-        results = check(folder)
+        results = check(folder) if arguments.part == "check" else train(folder)
     if arguments.json:
         print(json.dumps(results, indent=2))
         return

@@ -54,7 +54,7 @@ class BatchStatistics(tf.keras.callbacks.Callback):
 
         @tf.function
         def update(inputs: Any) -> None:
-            model(inputs, training=True)
+            model(tf.nest.map_structure(lambda each: tf.cast(each, tf.float32), inputs), training=True)
 
         # Momentum is a constant of the traced graph: 0 in this one, as it was in the model's own.
         momenta = [norm.momentum for norm in norms]
@@ -74,9 +74,10 @@ class BatchStatistics(tf.keras.callbacks.Callback):
 
 
 def _first_samples(inputs: Any) -> Any:
-    """The first samples, in the structure in which the model takes them, as float32."""
+    """The first samples, in the structure in which the model takes them."""
     if not isinstance(inputs, tf.data.Dataset):
-        return tf.nest.map_structure(lambda each: tf.cast(each[:STATISTICS_SAMPLES], tf.float32), inputs)
+        # Codes stay bytes until they are used: as floats they would hold hundreds of megabytes all the time.
+        return tf.nest.map_structure(lambda each: tf.convert_to_tensor(each[:STATISTICS_SAMPLES]), inputs)
     batches: list[Any] = []
     count = 0
     for element in inputs:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.datasets.splits import PARTS
-from ddnn_tf.datasets.stored import View
+from ddnn_tf.datasets.stored import StoredView, View
 from ddnn_tf.specs import Coding
 
 if TYPE_CHECKING:
@@ -178,13 +178,17 @@ class MultiViewDataset:
                 f"{len(self.class_names)}: make them equal in its topology."
             )
 
-    def part(self, part: str) -> dict[str, NDArray[np.uint8]]:
-        """The views of a part, `(samples, ...)` uint8 by device.
+    def part(self, part: str) -> dict[str, View]:
+        """The views of a part, `(samples, ...)` uint8 by device; those in files stay there.
 
         Args:
             part: `train`, `validation` or `test`.
         """
-        return self.rows(self.split[part])
+        rows = self.split[part]
+        return {
+            device: view.take(rows) if isinstance(view, StoredView) else view[rows]
+            for device, view in self.views.items()
+        }
 
     def rows(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.uint8]]:
         """The views of some samples, `(samples, ...)` uint8 by device."""
@@ -196,7 +200,7 @@ class MultiViewDataset:
         Args:
             part: `train`, `validation` or `test`.
         """
-        return {device: view.astype(np.float32) for device, view in self.part(part).items()}
+        return {device: view.astype(np.float32) for device, view in self.rows(self.split[part]).items()}
 
     def targets(self, part: str) -> NDArray[np.int64]:
         """A part's labels, `(samples,)` int64."""

@@ -35,6 +35,7 @@ class StoredView:
 
     Args:
         path: The file.
+        rows: Which samples of the file the view has, in their order; None: all.
 
     Attributes:
         path: The file.
@@ -46,11 +47,13 @@ class StoredView:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: NDArray[np.int64] | None = None) -> None:
         self.path = path
         with open(path, "rb") as stream:
-            self.shape = _read_header(stream)
+            self._shape_of_file = _read_header(stream)
             self._offset = stream.tell()
+        self._rows = np.arange(self._shape_of_file[0]) if rows is None else rows
+        self.shape = (len(self._rows), *self._shape_of_file[1:])
         self.ndim = len(self.shape)
         self.nbytes = int(np.prod(self.shape, dtype=np.int64))
 
@@ -69,14 +72,18 @@ class StoredView:
 
     def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
         """The samples that an index, a slice or an array of indices selects."""
-        mapped = np.memmap(self.path, np.uint8, "r", self._offset, self.shape)
-        return np.array(mapped[rows])
+        mapped = np.memmap(self.path, np.uint8, "r", self._offset, self._shape_of_file)
+        return np.array(mapped[self._rows[rows]])
+
+    def take(self, rows: NDArray[np.int64]) -> StoredView:
+        """Some of the samples, as a view in the same file: nothing is read."""
+        return StoredView(self.path, self._rows[rows])
 
     def __setitem__(self, row: int, codes: NDArray[np.uint8]) -> None:
         """Writes one sample."""
         sample = np.ascontiguousarray(np.broadcast_to(codes, self.shape[1:]), np.uint8)
         with open(self.path, "r+b") as stream:
-            stream.seek(self._offset + row * sample.nbytes)
+            stream.seek(self._offset + int(self._rows[row]) * sample.nbytes)
             stream.write(sample.data)
 
     def __array__(self, dtype: Any = None) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ddnn_tf.communication import bytes_at_exit, bytes_per_link, bytes_per_sample, raw_bytes
 from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.datasets.stored import View
 from ddnn_tf.exits import most_confident, search_thresholds, staged_inference
 from ddnn_tf.hierarchy import Hierarchy
 from ddnn_tf.network import PRESENCE
@@ -30,6 +31,9 @@ __all__ = [
     "named_outputs",
     "tier_probabilities",
 ]
+
+# Samples that are predicted at a time.
+_PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Evaluation:
 def tier_probabilities(
     model: tf.keras.Model,
     topology: Topology,
-    views: Mapping[str, NDArray[np.uint8]],
+    views: Mapping[str, View],
     present: ArrayLike | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """What every tier would answer to every sample.
@@ -98,16 +102,22 @@ def tier_probabilities(
     Returns:
         Class probabilities `(samples, classes)` by tier, in the order of `Hierarchy.exit_tiers`.
     """
-    inputs: dict[str, NDArray[Any]] = {name: views[name] for name in topology.hierarchy.device_names}
+    inputs: dict[str, Any] = {name: views[name] for name in topology.hierarchy.device_names}
     if present is not None:
         inputs[PRESENCE] = np.asarray(present, dtype=bool)
     return by_tier(topology, named_outputs(model, inputs), present)
 
 
-def named_outputs(model: tf.keras.Model, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def named_outputs(model: tf.keras.Model, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """What a model predicts, by the name of its outputs, which Keras gives bare if there is one."""
-    outputs = model.predict(inputs, batch_size=256, verbose=0)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
+    samples = len(next(iter(inputs.values())))
+    pieces = []
+    # A piece at a time, because Keras copies what it is given: views in files may be larger than memory.
+    for start in range(0, samples, _PIECE):
+        piece = {name: view[start : start + _PIECE] for name, view in inputs.items()}
+        outputs = model.predict(piece, batch_size=256, verbose=0)
+        pieces.append(outputs if isinstance(outputs, list) else [outputs])
+    outputs = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
     return dict(zip(model.output_names, outputs, strict=True))
 
 

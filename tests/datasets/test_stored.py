@@ -32,6 +32,15 @@ def test_what_is_read_is_a_copy(view: StoredView) -> None:
     assert StoredView(view.path)[4].min() == 40
 
 
+def test_some_samples_are_a_view_in_the_same_file(view: StoredView) -> None:
+    some = view.take(np.array([4, 2, 0]))
+    assert some.shape == (3, 2, 3, 1)
+    assert np.asarray(some)[:, 0, 0, 0].tolist() == [40, 20, 0]
+    assert some.take(np.array([1]))[0].max() == 20
+    some[2] = np.full((2, 3, 1), 7, np.uint8)
+    assert view[0].min() == 7
+
+
 def test_the_budget_is_a_quarter_of_memory_or_what_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DDNN_MEMORY_MB", raising=False)
     assert 100_000_000 < memory_budget() < 1 << 44
