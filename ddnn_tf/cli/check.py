@@ -12,7 +12,7 @@ from rich.text import Text
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, progress_bars, show
 from ddnn_tf.datasets import PARTS
-from ddnn_tf.documents import write_text
+from ddnn_tf.documents import check_writable, write_text
 
 if TYPE_CHECKING:
     from ddnn_tf.datasets.checking import DataCheck
@@ -54,6 +54,7 @@ def check(
 
     if html is not None:
         options.check_installed("pictures", "jinja2")
+        check_writable(html)
     with progress_bars() as report:
         found = check_source(chosen.source(name, seed), report)
     if html is not None:

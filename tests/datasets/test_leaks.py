@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,12 @@ def test_real_cameras_leak(shared: Path, split: str, least: float, most: float) 
     is_car = data.labels[leaks.test] == 0
     assert leaks.has_twin[is_car].mean() > 0.6
     assert leaks.has_twin[~is_car].mean() == 0
+
+
+def test_digits_of_others_are_no_leak(shared: Path) -> None:
+    data = load_dataset("mnist", path=str(shared / "data" / "mnist"))
+    some = {"train": data.split["train"][:6000], "test": data.split["test"][:500]}
+    assert leaks_of(replace(data, split={**data.split, **some})).share < 0.01
 
 
 def test_other_objects_of_eth80_are_no_leak(shared: Path) -> None:

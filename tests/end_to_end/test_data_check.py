@@ -86,3 +86,12 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert result.stderr.startswith("ddnn: There is no folder")
     assert not (tmp_path / "check.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_told_before_the_work(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = check("folder", "--path", pictures, "--html", tmp_path / "file" / "check.html")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "file" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
