@@ -22,6 +22,7 @@ __all__ = ["check"]
 _FOUND_ERRORS = 1
 _FILES_SHOWN = 3
 _PAIRS_SHOWN = 5
+_OF_ONE_KIND = 5
 
 
 @options.takes_data
@@ -68,6 +69,8 @@ def check(
 
 
 def _page(found: DataCheck) -> Iterator[Any]:
+    from ddnn_tf.datasets.problems import first_of_each_kind
+
     contents = found.to_dict()["contents"]
     if contents is not None:
         yield from _tables(found, contents)
@@ -77,13 +80,15 @@ def _page(found: DataCheck) -> Iterator[Any]:
         devices = [device for device, known in found.not_compared.items() if known == reason]
         yield Text(f"{', '.join(devices)}: {reason}.")
     for severity, style, problems in (("error", "red", found.errors), ("warning", "yellow", found.warnings)):
-        for problem in problems:
+        for problem, further in first_of_each_kind(problems, _OF_ONE_KIND):
             yield Text.assemble((f"{severity} ({problem.kind})", style), f": {problem.message}")
             # The files of a leak stand in a table of their own.
             if problem.files and problem.kind != "leak":
                 rest = len(problem.files) - _FILES_SHOWN
                 more = f" and {rest} more (--json lists them)" if rest > 0 else ""
                 yield Text(f"    {', '.join(problem.files[:_FILES_SHOWN])}{more}")
+            if further:
+                yield Text(f"    and {further:,} more of this kind (--json lists them)")
     yield Text(f"{_count(len(found.errors), 'error')}, {_count(len(found.warnings), 'warning')}")
 
 

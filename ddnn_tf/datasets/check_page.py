@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets.checking import DataCheck
 from ddnn_tf.datasets.multiview import PARTS, MultiViewDataset
-from ddnn_tf.datasets.problems import class_counts, name_of_view, percent
+from ddnn_tf.datasets.problems import class_counts, first_of_each_kind, name_of_view, percent
 from ddnn_tf.datasets.split_problems import shares_by_class
 from ddnn_tf.palette import colour
 
@@ -29,6 +29,7 @@ __all__ = ["to_html"]
 _SAMPLES_OF_CLASS, _MOST_PICTURES = 5, 600
 _LARGEST_SIDE = 96
 _FILES_SHOWN = 20
+_OF_ONE_KIND = 20
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ def _page(environment: jinja2.Environment, check: DataCheck) -> str:
         colour=colour,
         montage={} if data is None else _montage(data),
         pairs=[] if data is None else _pairs(check, data),
+        problems={
+            severity: list(first_of_each_kind(problems, _OF_ONE_KIND))
+            for severity, problems in (("error", check.errors), ("warning", check.warnings))
+        },
         files_shown=_FILES_SHOWN,
     )
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "blind_devices",
     "class_counts",
     "count_of",
+    "first_of_each_kind",
     "missing_classes",
     "name_of_view",
     "names_of_views",
@@ -128,6 +130,26 @@ def name_of_view(data: MultiViewDataset, device: str, row: int) -> str:
 def names_of_views(data: MultiViewDataset, device: str, rows: NDArray[np.int64]) -> tuple[str, ...]:
     """The names of views, or of the first of them if there are many."""
     return tuple(name_of_view(data, device, int(row)) for row in rows[:MOST_NAMES])
+
+
+def first_of_each_kind(problems: Sequence[Problem], count: int) -> Iterator[tuple[Problem, int]]:
+    """Problems for reading, when there may be thousands of one kind.
+
+    Args:
+        problems: All of them.
+        count: How many of one kind are enough.
+
+    Yields:
+        The first problems of each kind, in their order, with how many more of the kind there are after the
+        last one that is yielded; 0 for the others.
+    """
+    numbers: Counter[str] = Counter()
+    totals = Counter(problem.kind for problem in problems)
+    for problem in problems:
+        numbers[problem.kind] += 1
+        if numbers[problem.kind] <= count:
+            is_last = numbers[problem.kind] == count
+            yield problem, totals[problem.kind] - count if is_last else 0
 
 
 def count_of(count: int, noun: str) -> str:

@@ -6,6 +6,8 @@ import numpy as np
 from hall import SAMPLES, dataset, only_warning, warnings
 
 from ddnn_tf.datasets.checking import check_dataset
+from ddnn_tf.datasets.problems import first_of_each_kind
+from ddnn_tf.datasets.recording import Problem
 
 
 def test_classes_missing_from_a_part() -> None:
@@ -55,3 +57,11 @@ def test_devices_out_of_step() -> None:
         "70 of the 120 samples of 'device_0' are of no other device: the views of one sample must have the "
         "same name or time on every device."
     ]
+
+
+def test_of_many_problems_of_one_kind_the_first_stand_for_all() -> None:
+    problems = [Problem("unreadable", str(number)) for number in range(9)]
+    problems.insert(1, Problem("labels", "x"))
+    listed = [(problem.message, further) for problem, further in first_of_each_kind(problems, 3)]
+    assert listed == [("0", 0), ("x", 0), ("1", 0), ("2", 6)]
+    assert [further for _, further in first_of_each_kind(problems[:4], 3)] == [0, 0, 0, 0]
