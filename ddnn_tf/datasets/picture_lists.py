@@ -119,7 +119,7 @@ def _misspelled(pictures: Sequence[Picture]) -> list[Problem]:
             devices_of[picture.label].append(picture.device)
     return [
         Problem(
-            "class folder",
+            "class_folder",
             f"The class folders '{first}' ({', '.join(devices)}) and '{second}' ({', '.join(others)}) look "
             "like one class spelled in two ways: rename one.",
             (f"{devices[0]}/{first}", f"{others[0]}/{second}"),

@@ -318,4 +318,4 @@ def test_classes_that_are_spelled_in_two_ways(pictures: Path, names: tuple[str, 
     for device, name in zip(("door", "gate", "roof"), (*names, names[1]), strict=True):
         (pictures / device / "car").rename(pictures / device / name)
     kinds = [problem.kind for problem in read_folder(pictures).problems]
-    assert ("class folder" in kinds) == is_one
+    assert ("class_folder" in kinds) == is_one
