@@ -44,6 +44,9 @@ __all__ = [
 
 _DATA: dict[str, Any] = {"rich_help_panel": "Data"}
 
+# Data of a user's own by the ending of the file; a directory holds pictures.
+_OWN_DATA = {".npz": "arrays", ".yaml": "table", ".yml": "table"}
+
 DATA_NAMES = ", ".join(DATASETS.registered)
 
 DataName = Annotated[
@@ -225,8 +228,15 @@ class DataOptions:
         """The data source that the options name; what is left out has its default.
 
         Raises:
-            ValueError: An option with a value out of its range.
+            ValueError: An option with a value out of its range, or a path in place of a name.
         """
+        place = Path(name)
+        if place.exists() and name not in DATASETS:
+            own = _OWN_DATA.get(place.suffix.lower(), "folder")
+            raise ValueError(
+                f"Expected the name of a data set, but got the path '{name}': give it with --path, as data "
+                f"set '{own}' if it is data of your own."
+            )
         chosen: dict[str, Any] = {
             "path": None if self.path is None else str(self.path.resolve()),
             "devices": self.devices,

@@ -115,6 +115,18 @@ def test_arrays_and_tables_train_and_export(tmp_path: Path) -> None:
         assert open_bundle(bundle).load_data().split_rule == trained["split"]
 
 
+def test_a_path_in_place_of_a_name(
+    folder: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, _ = folder
+    monkeypatch.chdir(pictures.parent)
+    expected = "got the path 'pictures': give it with --path, as data set 'folder'"
+    assert expected in refused("data", "check", "pictures")
+    assert expected in refused("train", "--data", "pictures", "--out", tmp_path / "run")
+    write_arrays(tmp_path / "hall.npz")
+    assert "as data set 'arrays'" in refused("data", tmp_path / "hall.npz")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
