@@ -296,26 +296,3 @@ def test_the_place_is_to_be_named(tmp_path: Path) -> None:
         DataSource(name="folder").load()
     with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere'"):
         load_folder(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("names", "is_one"),
-    [
-        (("car", "Car"), True),
-        (("bus", "buses"), True),
-        (("person", "preson"), True),
-        (("traffic_light", "traffic light"), True),
-        (("type_a", "type_b"), False),
-        (("class_1", "class_2"), False),
-        (("car", "bus"), False),
-        (("open", "closed"), False),
-    ],
-)
-def test_classes_that_are_spelled_in_two_ways(pictures: Path, names: tuple[str, str], is_one: bool) -> None:
-    for label in ("bus", "person"):
-        for device in ("door", "gate", "roof"):
-            shutil.rmtree(pictures / device / label)
-    for device, name in zip(("door", "gate", "roof"), (*names, names[1]), strict=True):
-        (pictures / device / "car").rename(pictures / device / name)
-    kinds = [problem.kind for problem in read_folder(pictures).problems]
-    assert ("class_folder" in kinds) == is_one

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from ddnn_tf.datasets import DataSource, fitting_topology, load_table
-from ddnn_tf.datasets.drafting import draft_description
-from ddnn_tf.datasets.table import TableDescription, read_table
+from ddnn_tf.datasets.table import read_table
 
 LINES = 600
 DESCRIPTION: dict[str, Any] = {
@@ -212,56 +211,3 @@ def test_a_csv_file_is_to_be_described_first(tmp_path: Path) -> None:
         DataSource(name="table").load()
     with pytest.raises(FileNotFoundError, match="ddnn data describe"):
         load_table(tmp_path / "nowhere.yaml")
-
-
-def test_a_draft_can_be_loaded_as_it_is(tmp_path: Path) -> None:
-    write(tmp_path, rows())
-    (tmp_path / "sub").mkdir()
-    description = draft_description(tmp_path / "room.csv", tmp_path / "sub" / "draft.yaml")
-    assert description.time == ("Date", "Time")
-    assert description.devices == {"air": ("air_Temp", "air_CO2"), "door": ("door_Open",)}
-    assert description.label == "Persons"
-    assert description.classes == {"0": "0", "1": "1", "2": "2"}
-    assert (description.longest_step, description.block, description.group) == (120, 3000, None)
-    assert description.file == "../room.csv"
-    (tmp_path / "sub" / "draft.yaml").write_text(description.to_yaml())
-    assert TableDescription.load(tmp_path / "sub" / "draft.yaml") == description
-    assert load_table(tmp_path / "sub" / "draft.yaml").split_rule.startswith("by group")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a,b\n", "holds no readings"),
-        ("a,b\n1.5,x\n2.5,x\n", "no column of 2 to 20 different values"),
-        ("label,note\n1,a\n2,b\n", "no column of numbers besides 'label'"),
-    ],
-)
-def test_what_cannot_be_drafted(tmp_path: Path, content: str, message: str) -> None:
-    content += "".join(f"{number}.5,x\n" for number in range(30)) if "no column of 2" in message else ""
-    (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        draft_description(tmp_path / "t.csv")
-
-
-def test_columns_without_common_names_are_one_device(tmp_path: Path) -> None:
-    lines = [
-        f"{line},{line * 0.1},{line * 0.2},{'on' if line % 2 else 'off'},{line // 10}" for line in range(100)
-    ]
-    (tmp_path / "t.csv").write_text("\n".join(["seconds,heat,light,state,session", *lines]))
-    description = draft_description(tmp_path / "t.csv")
-    assert description.time == "seconds"
-    assert description.devices == {"sensors": ("heat", "light")}
-    assert (description.label, description.group, description.block) == ("state", "session", None)
-
-
-def test_occupancy_is_an_example(shared: Path, tmp_path: Path) -> None:
-    description = draft_description(shared / "data" / "occupancy.csv")
-    assert list(description.devices) == ["S1", "S2", "S3", "S4", "S5", "S6", "S7"]
-    assert description.label == "Room_Occupancy_Count"
-    file = tmp_path / "room.yaml"
-    file.write_text(draft_description(shared / "data" / "occupancy.csv", file).to_yaml())
-    data = load_table(file)
-    assert data.shapes["S5"] == (16, 2)
-    for part in data.split:
-        assert set(data.targets(part)) == {0, 1, 2, 3}
