@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_data import write_mfeat, write_occupancy, write_pictures
+from small_data import write_epfl, write_mfeat, write_occupancy, write_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -173,6 +173,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     write_occupancy(directory / "occupancy.csv")
     write_mfeat(directory / "mfeat.npz")
     write_pictures(directory / "pictures")
+    write_epfl(directory / "epfl_six_cameras.npz")
     reader = Reader(directory)
     yield reader
     reader.close()
