@@ -16,13 +16,14 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+
+from ddnn_tf.documents import atomic_write
 
 __all__ = [
     "CLIENT",
@@ -172,6 +173,7 @@ def create_certificates(
 
     Raises:
         FileExistsError: There are files in the directory.
+        OSError: It cannot be written.
         ValueError: A name that is none.
     """
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -192,15 +194,11 @@ def create_certificates(
         key = ec.generate_private_key(ec.SECP256R1())
         files[f"{name}.pem"] = _pem(_signed(name, several, key, authority, authority_key, days))
         files[f"{name}.key"] = _pem_key(key)
-    aside = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        aside.mkdir(parents=True, mode=0o700)
+    with atomic_write(place) as aside:
+        aside.mkdir(mode=0o700)
         for file, content in files.items():
             mode = 0o600 if file.endswith(".key") else 0o644
             _write_private(aside / file, content, mode)
-        os.replace(aside, place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return [place / file for file in files]
 
 
@@ -213,10 +211,15 @@ def write_keys(path: str | Path, devices: Iterable[str]) -> Path:
 
     Raises:
         FileExistsError: There is such a file.
+        OSError: It cannot be written.
     """
+    file = Path(path)
+    if file.exists():
+        raise FileExistsError(f"'{file}' exists: name a new file for keys.")
     keys = {name: secrets.token_hex(32) for name in devices}
-    _write_private(Path(path), (json.dumps(keys, indent=2) + "\n").encode(), 0o600)
-    return Path(path)
+    with atomic_write(file) as aside:
+        _write_private(aside, (json.dumps(keys, indent=2) + "\n").encode(), 0o600)
+    return file
 
 
 def _write_private(path: Path, content: bytes, mode: int) -> None:

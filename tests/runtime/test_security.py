@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from running import refused
 
 from ddnn_tf.runtime.calls import Caller, RejectedError
 from ddnn_tf.runtime.ddnn_v1_pb2 import Accepted, Task
-from ddnn_tf.runtime.security import Certificates, create_certificates, is_loopback, server_name
+from ddnn_tf.runtime.security import Certificates, create_certificates, is_loopback, server_name, write_keys
 from ddnn_tf.runtime.server import Server
 from ddnn_tf.runtime.telemetry import Metrics
 
@@ -43,6 +44,23 @@ def test_names_that_are_none_are_refused_before_anything_is_written(tmp_path: Pa
     with pytest.raises(ValueError, match="letters, digits and _"):
         create_certificates(tmp_path / "certs", [name])
     assert not (tmp_path / "certs").exists()
+
+
+def test_certificates_and_keys_on_a_full_disk_are_written_whole_or_not_at_all(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    devices = [f"device_{number}" for number in range(200)]
+    with full_disk(), pytest.raises(OSError, match=r"certs' cannot be written \(File too large\)"):
+        create_certificates(tmp_path / "certs", {"gateway": devices})
+    with full_disk(), pytest.raises(OSError, match=r"gateway\.keys' cannot be written \(File too large\)"):
+        write_keys(tmp_path / "gateway.keys", devices)
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys_are_not_overwritten(tmp_path: Path) -> None:
+    file = write_keys(tmp_path / "gateway.keys", ["device_0"])
+    with pytest.raises(FileExistsError, match="name a new file"):
+        write_keys(file, ["device_0"])
 
 
 def test_missing_and_mixed_files_are_named(certs: Path, tmp_path: Path) -> None:
