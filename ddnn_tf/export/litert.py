@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import tempfile
 import warnings
@@ -138,8 +139,7 @@ def saved(
     # the time of an export.
     module = tf.Module()
     module.kept, module.serve = (variables or section.model).variables, serve
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, directory, signatures=serve.get_concrete_function(), options=options)
+    tf.saved_model.save(module, directory, signatures=serve.get_concrete_function())
 
 
 def operators(content: bytes) -> list[str]:
@@ -201,13 +201,19 @@ def real(values: NDArray[Any], detail: Mapping[str, Any], name: str, has_bits: b
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps native chatter of converters and interpreters off stderr."""
+    """Keeps the chatter of converters and interpreters off stderr, and out of notebooks."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    levels = [logger.level for logger in loggers]
     stderr = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(sink, 2)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         yield
     finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(sink)
