@@ -158,6 +158,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OSError: It cannot be written, e.g. for lack of space. Then nothing changes.
     """
     aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    check_writable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
@@ -229,9 +230,8 @@ def claimed_directory(directory: Path, marker: str) -> Iterator[Path]:
     check_writable(directory)
     file = directory / marker
     with contextlib.ExitStack() as at_end:
-        if not directory.exists():
-            directory.mkdir(parents=True)
-            at_end.callback(_remove_if_empty, directory)
+        is_new = not directory.exists()
+        directory.mkdir(parents=True, exist_ok=True)
         if fcntl is not None:
             descriptor = os.open(directory, os.O_RDONLY)
             at_end.callback(os.close, descriptor)
@@ -244,6 +244,9 @@ def claimed_directory(directory: Path, marker: str) -> Iterator[Path]:
                 ) from None
             except OSError:
                 pass  # a file system without locks
+        # Only now: without the lock, the directory may be that of another process.
+        if is_new:
+            at_end.callback(_remove_if_empty, directory)
         if not file.is_file() and any(directory.iterdir()):
             raise FileExistsError(f"'{directory}' holds other files: name a new directory.")
         yield file

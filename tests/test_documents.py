@@ -101,6 +101,35 @@ def test_where_nothing_can_be_written_is_known_before(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_in_the_way_is_named_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "deep" / "drawing.svg"
+    with pytest.raises(
+        NotADirectoryError, match=rf"^'{path}' cannot be written \('{tmp_path}/file' is a file\)"
+    ):
+        write_text(path, "text")
+
+
+def test_a_refused_claim_leaves_the_directory_to_the_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "results"
+    make = Path.mkdir
+
+    def make_and_lose(path: Path, *args: object, **options: object) -> None:
+        """Another process locks the directory between its making and its locking."""
+        make(path, parents=True, exist_ok=True)
+        monkeypatch.setattr("fcntl.flock", refuse)
+
+    def refuse(*_: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(Path, "mkdir", make_and_lose)
+    with pytest.raises(BlockingIOError, match="Another process"), claimed_directory(place, "run.json"):
+        pass
+    assert place.is_dir()
+
+
 def test_a_directory_is_claimed_by_one_process_at_a_time(tmp_path: Path) -> None:
     place = tmp_path / "results"
     with claimed_directory(place, "run.json") as marker:
