@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 __all__ = ["Progress"]
@@ -38,8 +38,8 @@ class Progress:
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
+            # No elapsed time: beside the losses, 80 columns would not hold the time left.
             TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
             TextColumn("left:"),
             TimeRemainingColumn(),
             console=console,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -17,6 +18,17 @@ def test_a_terminal_shows_a_bar(capfd: pytest.CaptureFixture[str], monkeypatch: 
     assert "training" in err
     assert "3 done" in err
     assert "ddnn:" not in err
+
+
+def test_80_columns_hold_the_losses_and_the_time_left(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "80")
+    with Progress("training ddnn", 20) as progress:
+        progress.update(10, "epoch 10 of 20: loss 1.573, validation 0.976")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
+    assert re.search(r"loss 1\.573, validation 0\.976 left: [-\d]:[-\d]{2}:[-\d]{2}\s", shown)
 
 
 def test_a_notebook_shows_one_line_that_changes(
