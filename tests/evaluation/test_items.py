@@ -27,6 +27,7 @@ from ddnn_tf.evaluation.items import (
     figure_8,
     figure_9,
     figure_10,
+    missing_devices,
     reduction,
     reliability,
     table_1,
@@ -489,3 +490,17 @@ def _longer(experiment: RandomAnswers) -> RandomAnswers:
     longer = RandomAnswers(experiment.data(), experiment.directory)
     longer.epochs = 8
     return longer
+
+
+def test_missing_devices_reads_digits_where_the_experiment_does(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(*_: object, **__: object) -> Path:
+        raise FileNotFoundError("no network")
+
+    monkeypatch.setattr("ddnn_tf.datasets.partitioned._keras_file", download)
+    monkeypatch.setenv("DDNN_DATA", str(tmp_path))
+    source = DataSource(name="mnist", path=str(shared / "data" / "mnist"), devices=2)
+    experiment = Experiment(source, tmp_path, seeds=1, epochs=10)
+    assert missing_devices.obstacle(experiment) is None
+    assert len(missing_devices.trials(experiment)) == 1

@@ -103,9 +103,11 @@ def _sets(digits: Experiment) -> list[tuple[str, ...]]:
 
 
 def _digits(experiment: Experiment) -> Experiment:
-    if experiment.source.name == "mnist" and len(experiment.devices) == _DEVICES:
+    is_digits = experiment.source.name == "mnist"
+    if is_digits and len(experiment.devices) == _DEVICES:
         return experiment
-    source = DataSource(name="mnist", devices=_DEVICES)
+    path = experiment.source.path if is_digits else None
+    source = DataSource(name="mnist", path=path, devices=_DEVICES)
     return experiment.with_source(source, max(1, round(experiment.epochs / 10)))
 
 
