@@ -39,6 +39,9 @@ _LEAST_OF_CODES = 4.0
 _USUAL = (20, 80)
 # With a declared scale only an error by orders of magnitude is certain: 127.5 in place of 1 / 127.5, say.
 _LEAST_DECLARED, _MOST = 0.05, 4000.0
+# Codes have no mean below 0. The sums of this many filters show it for `code - 128` of dark images: the mean
+# and 5 standard errors are -13 and less then, and 14 and more for models trained on codes.
+_LEAST_FILTERS, _DARKEST = 8, -10.0
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,14 @@ def check_input_range(
     codes: Mapping[str, Any] | None = None,
     remedy: str | None = None,
 ) -> None:
-    """Compares the first batch norm's moving variance with what codes 0..255 give.
+    """Compares the first batch norm's statistics with what codes 0..255 give.
 
     The variance of a sum does not depend on an offset, and grows with the square of the scale. Its mean over
-    the filters, over that of the squared weights, is about the variance of the inputs. A model whose batch
-    norm was never trained, which binarizes its input, or without a batch norm behind its first layer with
-    weights passes: there is nothing to compare.
+    the filters, over that of the squared weights, is about the variance of the inputs. The means of the sums
+    follow the sums of the weights, with the mean of the inputs as their slope: if that is far below 0, an
+    offset was added. An offset with which the inputs' mean is about 0 or more does not show. A model whose
+    batch norm was never trained, which binarizes its input, or without a batch norm behind its first layer
+    with weights passes: there is nothing to compare.
 
     Args:
         model: The model.
@@ -154,6 +159,19 @@ def check_input_range(
         is_high = declared is not None and in_codes * gain > most
         usual = " to ".join(f"{abs(inputs.scale) * gain * code:.3g}" for code in _USUAL)
     if not is_low and not is_high:
+        slope, error = _mean_of_inputs(weights, mean)
+        highest = (slope - inputs.offset) / inputs.scale + 5 * error / abs(inputs.scale)
+        if declared is None and codes is None and len(mean) >= _LEAST_FILTERS and highest < _DARKEST:
+            raise ValueError(
+                f"Expected a model trained on codes 0..255, but by the statistics of '{norm.name}' the "
+                f"inputs of '{layer.name}' had a mean of about {slope:.2g} in training: "
+                + (
+                    remedy
+                    or "declare what it was trained on, --input-scale 1 --input-offset -128 for inputs of "
+                    "code - 128 (in Python `input_scale`, `input_offset`), or --input-scale 1 for codes"
+                )
+                + "."
+            )
         return
     trained_on = "codes 0..255" if declared is None else f"{declared.scale:.6g} * code + {declared.offset:g}"
     if remedy is None:
@@ -243,8 +261,18 @@ def _measured(model: tf.keras.Model, norm: tf.keras.layers.Layer, codes: Mapping
     return math.sqrt(sums.reshape(-1, sums.shape[-1]).var(axis=0).mean())
 
 
+def _mean_of_inputs(weights: Any, mean: Any) -> tuple[float, float]:
+    """The slope of the sums' means over the sums of the weights, and its standard error; NaN: unknown."""
+    totals = weights.sum(axis=0) - weights.sum(axis=0).mean()
+    if not totals.any() or len(totals) < 3:
+        return math.nan, math.nan
+    slope = float(totals @ mean / (totals @ totals))
+    residuals = mean - mean.mean() - slope * totals
+    return slope, math.sqrt(residuals @ residuals / (len(totals) - 2) / (totals @ totals))
+
+
 def _remedy(weights: Any, mean: Any, *, is_high: bool, is_declared: bool) -> str:
-    """What to declare; the sums' means follow the weights' sums, and their slope is the inputs' mean."""
+    """What to declare."""
     if is_declared:
         return (
             "leave `input_scale` (--input-scale) out if it was trained on codes, or if a Rescaling layer in "
@@ -252,8 +280,7 @@ def _remedy(weights: Any, mean: Any, *, is_high: bool, is_declared: bool) -> str
             if is_high
             else "`input_scale` (--input-scale) is what a code is multiplied by, such as 1/255"
         )
-    totals = weights.sum(axis=0) - weights.sum(axis=0).mean()
-    slope = float(totals @ mean / (totals @ totals)) if totals.any() else math.nan
+    slope, _ = _mean_of_inputs(weights, mean)
     ranges = [
         "--input-scale 1/255 for inputs of code / 255",
         "--input-scale 1/127.5 --input-offset -1 for inputs of code / 127.5 - 1",

@@ -71,6 +71,16 @@ def test_an_inverted_scale_and_one_that_counts_twice_are_refused() -> None:
         check_input_range(rescaled, InputRange(1 / 255))
 
 
+def test_codes_with_an_offset_are_told_by_the_mean_of_dark_inputs() -> None:
+    codes = pictures() // 4
+    shifted = trained(codes.astype(np.float32) - 128, filters=16)
+    with pytest.raises(ValueError, match=r"had a mean of about -\d+ in training: .* --input-offset -128"):
+        check_input_range(shifted)
+    check_input_range(shifted, InputRange(1, -128))
+    check_input_range(trained(codes.astype(np.float32), layers.Rescaling(1, -128), filters=16))
+    check_input_range(trained(codes, filters=16))
+
+
 def test_codes_that_vary_little_pass_once_they_are_declared_or_measured() -> None:
     codes = pixels(12, 12, 1) // 128
     model = trained(codes)
