@@ -77,7 +77,10 @@ def _first_samples(inputs: Any) -> Any:
     """The first samples, in the structure in which the model takes them."""
     if not isinstance(inputs, tf.data.Dataset):
         # Codes stay bytes until they are used: as floats they would hold hundreds of megabytes all the time.
-        return tf.nest.map_structure(lambda each: tf.convert_to_tensor(each[:STATISTICS_SAMPLES]), inputs)
+        samples = tf.nest.map_structure(lambda each: tf.convert_to_tensor(each[:STATISTICS_SAMPLES]), inputs)
+        if not all(len(each) for each in tf.nest.flatten(samples)):
+            raise ValueError("Expected `inputs` to be arrays of samples, but got an empty one.")
+        return samples
     batches: list[Any] = []
     count = 0
     for element in inputs:

@@ -58,6 +58,8 @@ def test_batch_statistics_of_everything_that_fit_takes(kind: str) -> None:
 def test_batch_statistics_need_samples() -> None:
     with pytest.raises(ValueError, match="got an empty one"):
         BatchStatistics(tf.data.Dataset.range(0).batch(2))
+    with pytest.raises(ValueError, match="got an empty one"):
+        BatchStatistics({"left": np.zeros((0, 8, 8, 1), np.uint8)})
 
 
 def test_each_epoch_is_a_line_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
