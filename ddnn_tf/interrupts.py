@@ -1,4 +1,6 @@
-"""Ctrl-C, which a terminal sends to every process of a command, reaches only the one that can answer it.
+"""Worker processes end with the process that started them, by Ctrl-C as by a kill.
+
+Ctrl-C, which a terminal sends to every process of a command, reaches only the one that can answer it:
 
 >>> with deferred_interrupts():
 ...     pass  # start worker processes
@@ -7,11 +9,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
-__all__ = ["deferred_interrupts"]
+__all__ = ["deferred_interrupts", "end_with_parent"]
+
+_WATCH_S = 1.0
 
 
 @contextlib.contextmanager
@@ -32,3 +39,19 @@ def deferred_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def end_with_parent(parent: int) -> None:
+    """Makes this process end soon after the one that started it, even if that was killed.
+
+    Args:
+        parent: Process ID of that one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        # Nobody is left to take a result.
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from joblib.externals.loky import ProcessPoolExecutor
@@ -42,3 +46,29 @@ def test_a_worker_never_sees_an_interrupt() -> None:
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     finally:
         executor.shutdown()
+
+
+def test_workers_end_with_a_process_that_is_killed() -> None:
+    program = (
+        "import os, time\n"
+        "from joblib.externals.loky import ProcessPoolExecutor\n"
+        "from ddnn_tf.interrupts import end_with_parent\n"
+        "pool = ProcessPoolExecutor(1, initializer=end_with_parent, initargs=(os.getpid(),))\n"
+        "print(pool.submit(os.getpid).result(), flush=True)\n"
+        "pool.submit(time.sleep, 600).result()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 60
+    while is_running(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import warnings
@@ -18,7 +19,7 @@ from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.evaluation.accuracy import named_outputs, tier_probabilities
 from ddnn_tf.evaluation.store import Answers, Probabilities, TrialStore
 from ddnn_tf.evaluation.trial import Trial
-from ddnn_tf.interrupts import deferred_interrupts
+from ddnn_tf.interrupts import deferred_interrupts, end_with_parent
 from ddnn_tf.network import build, build_individual, with_presence
 from ddnn_tf.progress import Progress
 from ddnn_tf.training import train
@@ -64,7 +65,10 @@ def train_trials(
         # Interrupted half-way, loky would leave semaphores behind; its workers must not answer Ctrl-C.
         with deferred_interrupts():
             executor = ProcessPoolExecutor(
-                workers, timeout=_IDLE_S, initializer=_use_threads, initargs=(max(1, cores // workers),)
+                workers,
+                timeout=_IDLE_S,
+                initializer=_prepare_worker,
+                initargs=(os.getpid(), max(1, cores // workers)),
             )
             at_end.callback(_end, executor)
             running = [executor.submit(_train_trial, trial, directory) for trial in queue]
@@ -92,8 +96,9 @@ def _end(executor: ProcessPoolExecutor) -> None:
         executor.shutdown(wait=True)
 
 
-def _use_threads(threads: int) -> None:
+def _prepare_worker(parent: int, threads: int) -> None:
     """Prepares a worker, before TensorFlow computes anything there."""
+    end_with_parent(parent)
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
