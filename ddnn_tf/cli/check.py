@@ -55,6 +55,8 @@ def check(
 
     if html is not None:
         options.check_installed("pictures", "jinja2")
+        if html.is_dir():
+            raise IsADirectoryError(f"'{html}' is a directory: name a file in it.")
         check_writable(html)
     with progress_bars() as report:
         found = check_source(chosen.source(name, seed), report)

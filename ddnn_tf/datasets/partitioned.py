@@ -13,6 +13,7 @@ images were cut without the padding, which is corrected here.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import tarfile
 from collections.abc import Callable, Sequence
@@ -303,16 +304,14 @@ SOURCES: dict[str, _Source] = {
 """The image data sets that can be partitioned, by name."""
 
 
-_GRIDS = {rows * columns: (rows, columns) for rows, columns in ((1, 1), (1, 2), (1, 3), (2, 2), (2, 3))}
-
-
 def _from_source(source: DataSource) -> MultiViewDataset:
-    if source.cameras not in _GRIDS:
-        raise ValueError(
-            f"Expected `devices` to be one of {', '.join(map(str, _GRIDS))} for a partitioned image, but "
-            f"got {source.cameras}; `load_partitioned` takes any grid."
-        )
-    return load_partitioned(source.name, source.path, grid=_GRIDS[source.cameras], seed=source.seed)
+    return load_partitioned(source.name, source.path, grid=_grid(source.cameras), seed=source.seed)
+
+
+def _grid(tiles: int) -> tuple[int, int]:
+    """Rows and columns of so many tiles, as square as can be: 2x3 for 6, 1x5 for 5."""
+    rows = max(rows for rows in range(1, math.isqrt(tiles) + 1) if tiles % rows == 0)
+    return rows, tiles // rows
 
 
 for _name, _about in (

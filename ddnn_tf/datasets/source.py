@@ -72,8 +72,8 @@ class DataSource(Document):
         path: Where its files are, for those that are read from files.
         devices: Number of devices; None: 6 cameras or tiles, or all devices of a user's own data. Camera data
             sets and a user's own give the first ones, `eth80` places as many round the object, partitioned
-            images are cut into 1x1, 1x2, 1x3, 2x2 or 2x3 tiles; the built-in data sets of unlike devices have
-            all of theirs.
+            images are cut into as many tiles (6: 2 rows of 3, 12: 3 rows of 4, a prime number: one row); the
+            built-in data sets of unlike devices have all of theirs.
         split: How it is split, for those that can be split in several ways.
         split_file: For `mvmc`, the authors' order.
         test_share: Fraction of the samples for test, of a user's own data; None: 0.2.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddnn_tf.datasets import MultiViewDataset, load_partitioned, partitioned
+from ddnn_tf.datasets import DataSource, MultiViewDataset, load_partitioned, partitioned
 from ddnn_tf.datasets.partitioned import tiles
 
 
@@ -81,6 +81,17 @@ def test_impossible_grid(tmp_path: Path, grid: tuple[int, int]) -> None:
 
 def cifar_record(label: int, image: np.ndarray) -> bytes:
     return bytes([label]) + image.transpose(2, 0, 1).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("devices", "shape"), [(1, (32, 32, 1)), (5, (32, 6, 1)), (6, (16, 10, 1)), (12, (10, 8, 1))]
+)
+def test_as_many_tiles_as_devices(tmp_path: Path, devices: int, shape: tuple[int, ...]) -> None:
+    write_mnist(tmp_path)
+    data = DataSource(name="mnist", path=str(tmp_path), devices=devices).load()
+    assert list(data.shapes.values()) == [shape] * devices
+    with pytest.raises(ValueError, match=r"between 1x1 and 32x32 \(the image\), but got 1x37"):
+        DataSource(name="mnist", path=str(tmp_path), devices=37).load()
 
 
 def test_cifar_binary_version(tmp_path: Path) -> None:

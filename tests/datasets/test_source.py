@@ -35,7 +35,6 @@ from ddnn_tf.datasets.recording import Recording
             r"no `sizes` for the data set 'scenes', but got \(8x6,\)",
         ),
         ({"name": "mnist", "split_file": "x"}, "no `split_file` for the data set 'mnist'"),
-        ({"name": "mnist", "devices": 5}, "one of 1, 2, 3, 4, 6 for a partitioned image, but got 5"),
         ({"name": "mvmc"}, "--path"),
         ({"name": "scenes", "samples": 10}, "no field 'samples': remove it"),
     ],
