@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from ddnn_tf.datasets.pictures import Format, read_pictures
 from ddnn_tf.datasets.stored import StoredView, View, memory_budget
-from ddnn_tf.documents import cache_directory
+from ddnn_tf.documents import atomic_write, cache_directory
 
 __all__ = ["Decoded", "Wanted", "decode"]
 
@@ -73,8 +72,36 @@ def decode(pictures: Sequence[Wanted], formats: Mapping[str, Format], samples: i
     if size <= memory_budget():
         return _decoded(pictures, formats, lambda _, shape: np.zeros(shape, np.uint8), samples)
     place = cache_directory() / "pictures" / _key(pictures, formats)
-    if not (place / _OUTCOME).is_file():
+    if place.exists() and _is_damaged(place, formats):
+        shutil.rmtree(place)
+    if not place.exists():
         _decode_into(place, pictures, formats, samples)
+    return _kept(place, formats)
+
+
+def _decode_into(
+    place: Path, pictures: Sequence[Wanted], formats: Mapping[str, Format], samples: int
+) -> None:
+    """Decodes pictures into files in a directory, which is there whole or not at all."""
+    try:
+        with atomic_write(place) as aside:
+            aside.mkdir()
+            made = _decoded(
+                pictures,
+                formats,
+                lambda device, shape: StoredView.create(aside / f"{device}.npy", shape),
+                samples,
+            )
+            outcome = {"channels": made.channels, "reasons": made.reasons}
+            (aside / _OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
+    except OSError:
+        # Another command may have finished the same meanwhile.
+        if not place.exists():
+            raise
+
+
+def _kept(place: Path, formats: Mapping[str, Format]) -> Decoded:
+    """What was decoded into a directory."""
     outcome = json.loads((place / _OUTCOME).read_text(encoding="utf-8"))
     return Decoded(
         {device: StoredView(place / f"{device}.npy") for device in formats},
@@ -83,29 +110,13 @@ def decode(pictures: Sequence[Wanted], formats: Mapping[str, Format], samples: i
     )
 
 
-def _decode_into(
-    place: Path, pictures: Sequence[Wanted], formats: Mapping[str, Format], samples: int
-) -> None:
-    """Decodes pictures into files in a directory, which is there whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=place.parent))
+def _is_damaged(place: Path, formats: Mapping[str, Format]) -> bool:
+    """Whether a crash, or someone who made room, left only parts of a directory."""
     try:
-        made = _decoded(
-            pictures,
-            formats,
-            lambda device, shape: StoredView.create(aside / f"{device}.npy", shape),
-            samples,
-        )
-        outcome = {"channels": made.channels, "reasons": made.reasons}
-        (aside / _OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
-        try:
-            aside.rename(place)
-        except OSError:
-            # Another command may have finished the same meanwhile.
-            if not (place / _OUTCOME).is_file():
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _kept(place, formats)
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _decoded(

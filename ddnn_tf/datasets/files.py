@@ -35,9 +35,10 @@ def read_npz(path: Path, keys: Mapping[str, str], *, others: bool = False) -> di
     if not path.is_file():
         raise FileNotFoundError(f"There is no file '{path}'.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise ValueError(f"'{path}' is a single array, not an NPZ file with {', '.join(keys)}.")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError(f"'{path}' is a single array, not an NPZ file with {', '.join(keys)}.")
+        with archive:
             for key, meaning in keys.items():
                 if key not in archive.files:
                     raise ValueError(

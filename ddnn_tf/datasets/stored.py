@@ -13,6 +13,7 @@ A `MultiViewDataset` takes such views in place of arrays. Above the budget of `m
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,6 +38,9 @@ class StoredView:
         path: The file.
         rows: Which samples of the file the view has, in their order; None: all.
 
+    Raises:
+        ValueError: The file is no such array, or cut short.
+
     Attributes:
         path: The file.
         shape: `(samples, ...)`.
@@ -52,6 +56,11 @@ class StoredView:
         with open(path, "rb") as stream:
             self._shape_of_file = _read_header(stream)
             self._offset = stream.tell()
+        size = self._offset + math.prod(self._shape_of_file)
+        if path.stat().st_size != size:
+            raise ValueError(
+                f"'{path}' has {path.stat().st_size} bytes, expected {size}: it is damaged or cut short."
+            )
         self._rows = np.arange(self._shape_of_file[0]) if rows is None else rows
         self.shape = (len(self._rows), *self._shape_of_file[1:])
         self.ndim = len(self.shape)

@@ -93,3 +93,9 @@ def test_the_file_is_to_be_named(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no arrays")
     with pytest.raises(ValueError, match=r"text\.npz' is not an NPZ file"):
         load_arrays(tmp_path / "text.npz")
+
+
+def test_a_single_array_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "hall.npy", np.zeros((90, 2), np.float32))
+    with pytest.raises(ValueError, match=r"hall\.npy' is a single array, not an NPZ file with y\."):
+        load_arrays(tmp_path / "hall.npy")

@@ -73,9 +73,25 @@ def test_a_decoding_that_fails_leaves_nothing(pictures: Path, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(StoredView, "__setitem__", fail)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(OSError, match=r"cache/ddnn_tf/pictures/\w+'.*no space left"):
             stored(pictures, monkeypatch)
     assert not [file for file in (pictures.parent / "cache").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("damage", ["cut_short", "no_outcome", "junk"])
+def test_damaged_views_are_decoded_again(
+    damage: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = stored(pictures, monkeypatch)
+    view = min((pictures.parent / "cache").rglob("*.npy"))
+    outcome = view.with_name("outcome.json")
+    if damage == "cut_short":
+        view.write_bytes(view.read_bytes()[:200])
+    elif damage == "no_outcome":
+        outcome.unlink()
+    else:
+        outcome.write_text("{", encoding="utf-8")
+    assert stored(pictures, monkeypatch).digest() == first.digest()
 
 
 def test_training_from_disk_gives_the_weights_of_training_from_memory(
