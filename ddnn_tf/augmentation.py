@@ -22,6 +22,8 @@ from ddnn_tf.specs import HIGHEST_CODE
 __all__ = ["Augmentation"]
 
 _LARGEST = 0.5
+# Dimensions of a picture: height, width and channels.
+_PICTURE = 3
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,22 @@ class Augmentation:
             if not 0 <= share <= _LARGEST:
                 raise ValueError(f"Expected `{name}` of an augmentation in 0..{_LARGEST}, but got {share}.")
 
+    def check_fit(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuses data without pictures, of which nothing would be changed.
+
+        Args:
+            shapes: The shape of each device's view, without the samples.
+
+        Raises:
+            ValueError: No view has height, width and channels.
+        """
+        if all(len(shape) != _PICTURE for shape in shapes.values()):
+            got = ", ".join(f"{shape} for '{device}'" for device, shape in shapes.items())
+            raise ValueError(
+                f"Expected a view with height, width and channels to augment, but got {got}: train without "
+                "augmentation."
+            )
+
     def __call__(
         self, views: Mapping[str, tf.Tensor], presence: tf.Tensor, seed: Any
     ) -> dict[str, tf.Tensor]:
@@ -72,7 +90,7 @@ class Augmentation:
         is_mirrored = tf.random.stateless_uniform((batch,), seeds[0]) < (0.5 if self.mirror else 0.0)
         changed = {}
         for column, (device, view) in enumerate(views.items()):
-            if view.shape.rank == 4:
+            if view.shape.rank == 1 + _PICTURE:
                 picture = self._changed(view, is_mirrored, seeds[column + 1])
                 view = tf.where(presence[:, column, None, None, None], picture, view)
             changed[device] = view

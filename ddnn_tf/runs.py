@@ -118,12 +118,14 @@ def train_run(
             files.
         FileNotFoundError: The files of the source are not there.
         BlockingIOError: Another process writes into the directory.
-        ValueError: The data do not fit the topology, or are not those of the source.
+        ValueError: The data do not fit the topology or the augmentation, or are not those of the source.
     """
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
     place = Path(directory)
     data.check_fit(topology)
+    if options.augmentation is not None:
+        options.augmentation.check_fit(data.shapes)
     topology = topology.with_codings(data.codings)
     extra = {"quantization_aware": int(quantization_aware), "sparsity": sparsity}
     record = _Record(

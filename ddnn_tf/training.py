@@ -129,12 +129,15 @@ def train(
 
     Raises:
         TypeError: A callback of Keras 3.
-        ValueError: Data that do not fit the model, or a checkpoint of another training.
+        ValueError: Data that do not fit the model, an augmentation without pictures, or a checkpoint of
+            another training.
     """
     options = options or TrainingOptions()
     _check_fit(model, data)
     _check_callbacks(callbacks)
     data = data.with_devices(model.input_names)
+    if options.augmentation is not None:
+        options.augmentation.check_fit(data.shapes)
     tf.keras.utils.set_random_seed(options.seed)
     model.compile(
         optimizer=tf.keras.optimizers.Adam(

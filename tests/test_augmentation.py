@@ -91,3 +91,10 @@ def test_training_is_augmented_and_repeatable(tiny_topology: Topology, tiny_data
         losses.append(result.history["loss"])
     assert losses[1] == losses[2]
     assert losses[0] != losses[1]
+
+
+def test_data_without_pictures_are_refused() -> None:
+    augmentation = Augmentation(shift=0.1)
+    augmentation.check_fit({"left": (8, 10, 3), "air": (4,)})
+    with pytest.raises(ValueError, match=r"but got \(16, 2\) for 'door', \(4,\) for 'air': train"):
+        augmentation.check_fit({"door": (16, 2), "air": (4,)})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddnn_tf.augmentation import Augmentation
-from ddnn_tf.datasets import DataSource, MultiViewDataset
+from ddnn_tf.datasets import DataSource, MultiViewDataset, fitting_topology
 from ddnn_tf.documents import atomic_write, claimed_directory
 from ddnn_tf.network import build
 from ddnn_tf.runs import load_run, train_run
@@ -135,6 +135,16 @@ def test_a_full_disk_leaves_no_half_written_file(
         train_run(tmp_path / "run", tiny_topology, tiny_source, tiny_data, OPTIONS)
     files = [file.name for file in tmp_path.rglob("*") if file.is_file()]
     assert sorted(files) == ["run.json", "topology.yaml"]
+
+
+def test_an_augmentation_without_pictures_is_refused_before_anything_is_written(
+    tmp_path: Path, tiny_source: DataSource, tiny_data: MultiViewDataset
+) -> None:
+    readings = replace(tiny_data, views={device: view[..., 0] for device, view in tiny_data.views.items()})
+    options = TrainingOptions(epochs=1, augmentation=Augmentation(shift=0.1))
+    with pytest.raises(ValueError, match="train without augmentation"):
+        train_run(tmp_path / "run", fitting_topology(readings), tiny_source, readings, options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_not_overwritten_unasked(
