@@ -107,7 +107,9 @@ def read_folder(
     elif place.is_file():
         root, pictures = place.parent, read_manifest(place, problems)
     else:
-        raise FileNotFoundError(f"There is no folder '{place}': give the place of the pictures with --path.")
+        raise FileNotFoundError(
+            f"There is no folder '{place}': bring it back, or give another place of pictures with --path."
+        )
     if not pictures:
         first = f": {problems[0].message}" if problems else f": expected {LAYOUT}, or a CSV file of them."
         raise ValueError(f"'{place}' holds no pictures{first}")

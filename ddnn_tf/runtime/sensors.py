@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _KEPT = 1024
-_IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".webp")
+_IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _TABLES = (".csv", ".npy")
 
 

@@ -32,7 +32,7 @@ def test_a_data_sets_view_is_that_of_its_test_part(tiny_data: MultiViewDataset) 
 def test_images_of_a_directory_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (3, 8, 6, 3), dtype=np.uint8)
-    for name, image in zip(("b.png", "c.bmp", "a.PNG"), images, strict=True):
+    for name, image in zip(("b.tiff", "c.bmp", "a.PNG"), images, strict=True):
         Image.fromarray(image).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
     sensor = DirectorySensor(tmp_path, (8, 6, 3))
