@@ -138,7 +138,7 @@ def _check_view(
             f"width, channels), ({samples}, steps, channels) or ({samples}, features), uint8 codes or "
             "float32 readings."
         )
-    bad = ~np.isfinite(view[is_there].reshape(int(is_there.sum()), -1)).all(axis=1)
+    bad = ~np.isfinite(view[is_there]).all(axis=tuple(range(1, view.ndim)))
     if bad.any():
         sample = np.flatnonzero(is_there)[bad][0]
         raise ValueError(

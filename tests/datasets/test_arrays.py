@@ -99,3 +99,10 @@ def test_a_single_array_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "hall.npy", np.zeros((90, 2), np.float32))
     with pytest.raises(ValueError, match=r"hall\.npy' is a single array, not an NPZ file with y\."):
         load_arrays(tmp_path / "hall.npy")
+
+
+def test_a_device_without_any_reading_is_named(tmp_path: Path) -> None:
+    present = np.ones((90, 3), bool)
+    present[:, 1] = False
+    with pytest.raises(ValueError, match="'air' has no readings among the training samples.*: leave it out"):
+        load_arrays(write(tmp_path, present=present))
