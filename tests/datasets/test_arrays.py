@@ -104,5 +104,5 @@ def test_a_single_array_is_refused(tmp_path: Path) -> None:
 def test_a_device_without_any_reading_is_named(tmp_path: Path) -> None:
     present = np.ones((90, 3), bool)
     present[:, 1] = False
-    with pytest.raises(ValueError, match="'air' has no readings among the training samples.*: leave it out"):
+    with pytest.raises(ValueError, match=r"'air' has no readings among the training samples.*: leave it out"):
         load_arrays(write(tmp_path, present=present))
