@@ -117,6 +117,17 @@ class TableDescription(Document):
                 raise ValueError(
                     f"'devices.{name}' has a file of its own, but there is no 'time' to join it by"
                 )
+            columns = device.columns if isinstance(device, NodeFile) else device
+            repeated = next((column for column in columns if columns.count(column) > 1), None)
+            if repeated is not None:
+                raise ValueError(f"'devices.{name}' names the column '{repeated}' twice: remove one")
+            # A network that reads the label learns nothing else.
+            answers = {"label": self.label, "group": self.group, "part": self.part}
+            for role, column in answers.items():
+                if not isinstance(device, NodeFile) and column in columns:
+                    raise ValueError(
+                        f"'devices.{name}' reads '{column}', which is the '{role}': remove it from the device"
+                    )
         return self
 
     @property

@@ -187,6 +187,8 @@ def test_bad_content_names_file_and_line(tmp_path: Path, table: list[dict[str, s
         ({"label": None}, "lacks the field 'label'"),
         ({"devices": {}}, "field 'devices'"),
         ({"devices": {"air": []}}, "field 'devices.air"),
+        ({"devices": {"air": ["air_CO2", "Persons"]}}, "'devices.air' reads 'Persons', which is the 'label'"),
+        ({"devices": {"air": ["air_CO2", "air_CO2"]}}, "'devices.air' names the column 'air_CO2' twice"),
         ({"window": 0}, "field 'window' is 0"),
         ({"windows": 3}, "no field 'windows'"),
         ({"group": "Hall"}, "'group' and 'block' both say what belongs together"),
