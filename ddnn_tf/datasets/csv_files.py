@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Table", "numbers", "read_csv", "times"]
+__all__ = ["Table", "is_number", "numbers", "read_csv", "times"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def times(cells: Sequence[str], file: str | Path, lines: Sequence[int]) -> NDArr
     Raises:
         ValueError: A cell is neither, or they are of both kinds.
     """
-    if cells and _is_number(cells[0]):
+    if cells and is_number(cells[0]):
         return numbers(cells, file, lines)
     parsed = []
     for cell, line in zip(cells, lines, strict=True):
@@ -156,7 +156,8 @@ def _iso(cell: str) -> str:
     return two_digits.replace("Z", "+00:00")
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number, and not a name."""
     try:
         float(cell)
     except ValueError:

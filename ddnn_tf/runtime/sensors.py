@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnn_tf.datasets.csv_files import is_number
 from ddnn_tf.hierarchy import Node
 from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.specs import Coding, Shape
@@ -218,18 +219,10 @@ def _table(file: Path) -> NDArray[Any]:
             return np.asarray(np.load(file, allow_pickle=False), np.float64)
         with open(file, encoding="utf-8") as lines:
             first = lines.readline()
-        has_names = any(not _is_number(cell) for cell in first.split(","))
+        has_names = any(not is_number(cell) for cell in first.split(","))
         return np.loadtxt(file, delimiter=",", skiprows=int(has_names), ndmin=2)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"'{file}' holds no readings: {error}.") from None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _image(file: Path, shape: Shape, fit: Fit | None) -> NDArray[np.uint8]:
