@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 import ddnn_tf
-from ddnn_tf.cli import check, cluster, data, export, place, reproduce, serve, train
+from ddnn_tf.cli import check, cluster, data, evaluate, export, place, reproduce, serve, train
 
 __all__ = ["app", "main"]
 
@@ -30,7 +30,7 @@ app = typer.Typer(
 for _command in (
     data.topology,
     train.train,
-    train.evaluate,
+    evaluate.evaluate,
     reproduce.reproduce,
     export.export,
     export.export_c,

@@ -1,23 +1,19 @@
-"""`ddnn train` and `ddnn evaluate`."""
+"""`ddnn train`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from ddnn_tf.cli import options
-from ddnn_tf.cli.printing import new_table, print_json, show
-from ddnn_tf.datasets import DATASETS, MultiViewDataset, fitting_topology
+from ddnn_tf.cli.evaluate import print_evaluation
+from ddnn_tf.datasets import DATASETS, fitting_topology
 from ddnn_tf.datasets.source import DatasetKind
 from ddnn_tf.documents import check_writable
 from ddnn_tf.schemes import SCHEMES
 from ddnn_tf.topology import ONE_DEVICE, Topology
-
-if TYPE_CHECKING:
-    from ddnn_tf.evaluation import Evaluation
 
 _SCHEME_NAMES = ", ".join(SCHEMES.registered)
 
@@ -133,21 +129,7 @@ def train(
         quantization_aware=quantization_aware,
         sparsity=sparsity,
     )
-    _print(evaluation, loaded, seed, as_json)
-
-
-def evaluate(run: options.RunPath, as_json: options.Json = False) -> None:
-    """Measure a trained DDNN on its test data: accuracies, exits and bytes.
-
-    Example:
-
-        ddnn evaluate runs/scenes --json
-    """
-    from ddnn_tf.runs import load_run
-
-    trained = load_run(run)
-    loaded = trained.source.load()
-    _print(trained.evaluate(loaded), loaded, trained.source.seed, as_json)
+    print_evaluation(evaluation, loaded, seed, as_json)
 
 
 def _changes(text: str | None) -> dict[str, Any]:
@@ -191,52 +173,3 @@ def _device_count(topology: Topology | None, configuration: str | None, kind: Da
         # The devices of a user's own data have names of their own: the topology need not take the first.
         return None if kind.record is not None else len(topology.hierarchy.devices)
     return 1 if configuration in ONE_DEVICE else None
-
-
-def _print(evaluation: Evaluation, data: MultiViewDataset, seed: int, as_json: bool) -> None:
-    if as_json:
-        described = {"data": data.name, "split": data.split_rule, "seed": seed, "classes": data.class_names}
-        print_json({**evaluation.to_dict(), **described})
-        return
-    accuracies = new_table(
-        f"Accuracy on {evaluation.test_samples} test samples",
-        "where",
-        "accuracy",
-        "balanced accuracy",
-        "T",
-        "leave here",
-    )
-    for device, value in evaluation.individual_accuracy.items():
-        accuracies.add_row(f"{device} alone", f"{value:.1%}")
-    for tier, share in evaluation.exit_shares.items():
-        threshold = evaluation.thresholds.get(tier)
-        accuracies.add_row(
-            f"{tier} exit",
-            f"{evaluation.exit_accuracy[tier]:.1%}",
-            f"{evaluation.exit_balanced_accuracy[tier]:.1%}",
-            "" if threshold is None else f"{threshold:.2f}",
-            f"{share:.1%}",
-        )
-    accuracies.add_section()
-    accuracies.add_row(
-        "overall",
-        f"{evaluation.overall_accuracy:.1%}",
-        f"{evaluation.overall_balanced_accuracy:.1%}",
-    )
-    recalls = new_table("Recall of each class, overall", "class", "test samples", "recall")
-    counts = np.bincount(data.targets("test"), minlength=len(data.class_names))
-    for name, count, recall in zip(data.class_names, counts, evaluation.class_recall, strict=True):
-        recalls.add_row(name, str(count), "" if recall is None else f"{recall:.1%}")
-    links = new_table("Communication", "link", "bytes per sample")
-    for link, size in evaluation.bytes_per_link.items():
-        links.add_row(link, f"{size:.1f}")
-    links.add_section()
-    links.add_row("per sample and device, Eq. (1)", f"{evaluation.bytes_per_sample:.1f}")
-    links.add_row("raw input", f"{evaluation.bytes_per_sample * evaluation.reduction:.0f}")
-    links.add_row("reduction", f"{evaluation.reduction:.1f}x")
-    show(
-        accuracies,
-        recalls,
-        links,
-        f"Data: {data.name}, split {data.split_rule}. T was chosen on validation data.",
-    )
