@@ -3,6 +3,7 @@
     MP   element-wise maximum
     AP   element-wise average
     CC   concatenation, and a linear layer back to the dimension of one input
+    WCC  wide concatenation: all channels side by side, without a linear layer
 
 Each scheme is a Keras layer that takes a list of equally shaped tensors: class vectors
 `(batch, classes)` at the local exit, feature maps `(batch, height, width, channels)` above. An input
@@ -16,7 +17,7 @@ can be marked *absent* (its device failed, or does not see the object) and then 
 
 The maximum ignores what is absent, the average divides by the number of those present, and the
 concatenation puts zero there, which adds nothing to the linear layer's sum. With all absent each
-scheme aggregates to zero (CC: to its bias).
+scheme aggregates to zero (CC: to its bias). The wide concatenation puts ones there, so that bits stay bits.
 
 Source: Teerapittayanon et al. 2017, Section III-B.
 """
@@ -28,13 +29,19 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["AverageAggregation", "ConcatAggregation", "GroupPresence", "MaxAggregation"]
+__all__ = [
+    "AverageAggregation",
+    "ConcatAggregation",
+    "GroupPresence",
+    "MaxAggregation",
+    "WideConcatAggregation",
+]
 
 _register = tf.keras.utils.register_keras_serializable("ddnn_tf")
 
 
 class _Aggregation(tf.keras.layers.Layer):
-    """Stacks its inputs on a new axis 1 and hands them with their presence to `_join`."""
+    """Stacks its inputs of one shape on a new axis 1 and hands them with their presence to `_join`."""
 
     def build(self, input_shape: Sequence[Any]) -> None:
         shapes = _shapes(input_shape)
@@ -87,7 +94,37 @@ class AverageAggregation(_Aggregation):
 
 
 @_register
-class ConcatAggregation(_Aggregation):
+class WideConcatAggregation(_Aggregation):
+    """WCC: the channels of all inputs side by side, `(..., inputs * channels)`; ones for what is absent.
+
+    The first block of the receiver takes all channels, and bits reach it as bits: no linear layer stands
+    between, so the receiver stays binary from its input on. Use it together with `Recipe.drop`, by which the
+    receiver learns what ones in place of a sender mean.
+
+    Source: Section III-B, "concatenation (CC)", without its linear layer; ours.
+    """
+
+    absent = 1.0
+
+    def call(self, inputs: Sequence[tf.Tensor], present: tf.Tensor | None = None) -> tf.Tensor:
+        """As of every aggregation; nothing is stacked.
+
+        TensorFlow's TFLite converter turns stack, unstack and concatenation of feature maps into a
+        reshape that mixes up positions and channels.
+        """
+        given = tf.nest.flatten(inputs)
+        if present is not None:
+            ranks = [1] * (given[0].shape.rank - 1)
+            columns = tf.unstack(tf.cast(present, tf.bool), axis=1)
+            given = [
+                tf.where(tf.reshape(is_there, [-1, *ranks]), each, tf.constant(self.absent, each.dtype))
+                for is_there, each in zip(columns, given, strict=True)
+            ]
+        return tf.concat(given, axis=-1)
+
+
+@_register
+class ConcatAggregation(WideConcatAggregation):
     """CC: concatenates along the last axis, then maps linearly back to one input's dimension.
 
     The linear layer is real-valued and acts on each position of a feature map alone (a 1x1
@@ -95,6 +132,8 @@ class ConcatAggregation(_Aggregation):
 
     Source: Section III-B, "concatenation (CC)" with its additional linear layer.
     """
+
+    absent = 0.0
 
     def build(self, input_shape: Sequence[Any]) -> None:
         super().build(input_shape)
@@ -104,20 +143,7 @@ class ConcatAggregation(_Aggregation):
         self.bias = self.add_weight("bias", (channels,), initializer="zeros")
 
     def call(self, inputs: Sequence[tf.Tensor], present: tf.Tensor | None = None) -> tf.Tensor:
-        """As of every aggregation; with all present nothing is stacked.
-
-        TensorFlow's TFLite converter turns stack, unstack and concatenation of feature maps into a
-        reshape that mixes up positions and channels.
-        """
-        if present is None:
-            return self._map(tf.nest.flatten(inputs))
-        return super().call(inputs, present=present)
-
-    def _join(self, stacked: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
-        return self._map(tf.unstack(tf.where(present, stacked, tf.zeros_like(stacked)), axis=1))
-
-    def _map(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        joined = tf.concat(inputs, axis=-1)
+        joined = super().call(inputs, present=present)
         if joined.shape.rank == 4:
             return tf.nn.conv2d(joined, self.kernel[None, None], 1, "VALID") + self.bias
         if joined.shape.rank == 3:

@@ -3,6 +3,7 @@
     MP   element-wise maximum
     AP   element-wise average
     CC   concatenation, and a linear layer back to the dimension of one input
+    WCC  wide concatenation: all channels side by side, without a linear layer
 
 A scheme says whether bits stay bits, what stands in for an absent sender, and which Keras layer computes
 it. Exported sections take an input from every sender and no mask. An absent sender's input is replaced by
@@ -15,7 +16,7 @@ A scheme of a user's own, in one file:
     ...     Scheme("GATED", False, absent_as_zero, "my_package.gated:GatedAggregation")
     ... )
 
-Source: Teerapittayanon et al. 2017, Sections III-B and IV-G; the substitution is ours.
+Source: Teerapittayanon et al. 2017, Sections III-B and IV-G; the substitution and WCC are ours.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnn_tf.registry import Registry
+from ddnn_tf.specs import Shape
 
-__all__ = ["SCHEMES", "Scheme", "StandIn", "register_scheme", "zero"]
+__all__ = ["SCHEMES", "Scheme", "StandIn", "one", "register_scheme", "zero"]
 
 StandIn = Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float32]]
 """The inputs that are present, `(samples, ...)` each, to the input that stands in for an absent one."""
@@ -47,12 +49,19 @@ class Scheme:
         layer: The Keras layer, as `module:Class`, so that nothing imports TensorFlow before a network is
             built. The layer takes a list of tensors `(batch, ...)` of one shape, and an optional `present`,
             `(batch, inputs)` bool.
+        is_wide: Whether the aggregate holds the channels of all inputs, in place of the shape of one. What
+            has such a shape needs blocks behind it, so a local aggregator cannot join class vectors so.
     """
 
     name: str
     keeps_bits: bool
     stand_in: StandIn
     layer: str
+    is_wide: bool = False
+
+    def joined_shape(self, shape: Shape, inputs: int) -> Shape:
+        """Shape of the aggregate of a number of inputs of one shape."""
+        return (*shape[:-1], inputs * shape[-1]) if self.is_wide else shape
 
     @property
     def layer_class(self) -> type[Any]:
@@ -100,6 +109,11 @@ def zero(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.zeros_like(present[0])
 
 
+def one(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """One, which is a bit where the others are bits."""
+    return np.ones_like(present[0])
+
+
 def _copy(present: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """A copy of one that is present, which changes no maximum."""
     return present[0]
@@ -128,3 +142,4 @@ def register_scheme(scheme: Scheme) -> None:
 register_scheme(Scheme("MP", True, _copy, "ddnn_tf.aggregation:MaxAggregation"))
 register_scheme(Scheme("AP", False, _average, "ddnn_tf.aggregation:AverageAggregation"))
 register_scheme(Scheme("CC", False, zero, "ddnn_tf.aggregation:ConcatAggregation"))
+register_scheme(Scheme("WCC", True, one, "ddnn_tf.aggregation:WideConcatAggregation", is_wide=True))

@@ -178,6 +178,11 @@ class _Maker:
         served_by: dict[str, int] = {}
         for number, local in enumerate(self._written.local or ()):
             self._claim(local.name, f"local.{number}")
+            if SCHEMES[local.aggregation].is_wide:
+                raise ValueError(
+                    f"'local.{number}.aggregation' is '{local.aggregation}', which makes no class vector of "
+                    "class vectors: use it at edges and the cloud, and e.g. 'MP' here"
+                )
             members = able if local.devices is None else self._expanded(local.devices)
             field = f"local.{number}.devices"
             for name in members:
@@ -311,7 +316,8 @@ class _Maker:
             for sender, spec in zip(senders, inputs, strict=True):
                 self._adapters.append(self._adapter(field, upper, name, level, sender, spec, adapted))
             inputs = (adapted,) * len(senders)
-        joined = inputs[0].shape
+        scheme = SCHEMES[upper.aggregation]
+        joined = scheme.joined_shape(inputs[0].shape, len(inputs))
         if upper.filters and len(joined) == 1:
             raise ValueError(
                 f"'{field}.filters' are ConvP blocks, but what '{name}' joins are vectors: give 'units' in "
@@ -324,7 +330,7 @@ class _Maker:
             level=level,
             senders=senders,
             inputs=inputs,
-            scheme=SCHEMES[upper.aggregation],
+            scheme=scheme,
             blocks=_blocks(upper.filters, upper.units),
             hidden=_blocks((), upper.hidden),
             precision=upper.precision,

@@ -29,7 +29,7 @@ def test_absent_inputs_take_no_part() -> None:
     assert np.allclose(layer_of("AP")(inputs_of(VECTORS), present=present), [[1.5, -6], [6, -2]])
 
 
-@pytest.mark.parametrize("scheme", ["MP", "AP", "CC"])
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC", "WCC"])
 def test_what_an_absent_device_sends_does_not_matter(scheme: str) -> None:
     random = np.random.default_rng(0)
     maps = random.normal(size=(5, 3, 4, 4, 2))
@@ -47,6 +47,15 @@ def test_all_absent_is_neutral(scheme: str) -> None:
     layer = layer_of(scheme)
     output = layer(inputs_of(VECTORS), present=np.zeros((2, 3), bool))
     assert np.array_equal(output, np.zeros((2, 2)))
+
+
+def test_wide_concatenation_keeps_all_channels_and_bits() -> None:
+    bits = np.random.default_rng(0).choice([-1.0, 1.0], (5, 3, 4, 4, 2))
+    joined = layer_of("WCC")(inputs_of(bits)).numpy()
+    assert np.array_equal(joined, np.concatenate(list(np.moveaxis(bits, 1, 0)), axis=-1))
+    masked = layer_of("WCC")(inputs_of(bits), present=np.array([[True, False, True]] * 5)).numpy()
+    assert set(np.unique(masked)) == {-1.0, 1.0}
+    assert (masked[..., 2:4] == 1).all()
 
 
 @pytest.mark.parametrize("shape", [(2,), (4, 2), (4, 4, 2)])

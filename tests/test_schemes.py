@@ -14,7 +14,9 @@ NAMES = tuple(f"device_{number}" for number in range(6))
 
 
 @given(
-    st.sampled_from(["MP", "AP", "CC"]), st.lists(st.booleans(), min_size=1, max_size=6), st.integers(0, 99)
+    st.sampled_from(["MP", "AP", "CC", "WCC"]),
+    st.lists(st.booleans(), min_size=1, max_size=6),
+    st.integers(0, 99),
 )
 def test_as_the_layer_with_a_mask(scheme: str, present: list[bool], seed: int) -> None:
     present[seed % len(present)] = True
@@ -26,7 +28,7 @@ def test_as_the_layer_with_a_mask(scheme: str, present: list[bool], seed: int) -
     given_ = {name: inputs[name] for name, is_there in zip(names, present, strict=True) if is_there}
     found = layer(list(SCHEMES[scheme].complete(names, given_).values()))
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
-    if scheme == "MP":
+    if scheme in ("MP", "WCC"):
         np.testing.assert_array_equal(found, expected)
 
 

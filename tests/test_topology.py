@@ -274,3 +274,8 @@ def test_bad_yaml_is_one_sentence_with_the_path(tmp_path: Path, text: str, messa
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Topology.load(tmp_path / "none.yaml")
+
+
+def test_a_wide_concatenation_at_the_local_exit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'local\.0\.aggregation' is 'WCC', which makes no class vector"):
+        Topology.devices_cloud(local="WCC")

@@ -33,7 +33,9 @@ def schemes() -> list[tuple[str, str]]:
     pairs = [_pair(row["scheme"]) for row in paper("table_1_aggregation")]
     known = {name for pair in pairs for name in pair}
     others = [name for name in SCHEMES if name not in known]
-    return [*pairs, *(pair for name in others for pair in ((name, "CC"), ("MP", name)))]
+    # A wide scheme makes no class vector, so it cannot stand at the local exit.
+    local = [(name, "CC") for name in others if not SCHEMES[name].is_wide]
+    return [*pairs, *local, *(("MP", name) for name in others)]
 
 
 def trials(experiment: Experiment) -> list[Trial]:
