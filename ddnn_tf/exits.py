@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "StagedResult",
+    "cheapest_thresholds",
     "default_grid",
     "is_confident",
     "most_confident",
@@ -201,37 +202,45 @@ def search_thresholds(
 
     Source: Section IV-D chooses T for the best accuracy; the tie rule is ours.
     """
-    stacked = _stack(probabilities)
-    exits, samples, _ = stacked.shape
-    truth = np.asarray(labels)
-    if samples == 0 or truth.shape != (samples,):
-        raise ValueError(
-            f"Expected `labels` to have shape ({samples},) with at least one sample, but got {truth.shape}."
-        )
-    cost = np.asarray(bytes_at_exit, dtype=np.float64)
-    if cost.shape != (exits,) or not np.isfinite(cost).all():
-        raise ValueError(
-            f"Expected `bytes_at_exit` to hold one finite number for each of {exits} exits, but got "
-            f"{cost.tolist()}."
-        )
-    candidates = default_grid(exits - 1) if grid is None else np.unique(np.asarray(grid, float))
-    if candidates.size == 0:
-        raise ValueError("Expected `grid` to hold at least one candidate, but got none.")
-    _check_thresholds(candidates.tolist(), len(candidates))
+    stacked, truth = _checked(probabilities, labels)
+    cost = _one_for_each(bytes_at_exit, len(stacked), "bytes_at_exit")
     _, classes, counts = np.unique(truth, return_inverse=True, return_counts=True)
-    weights = 1 / counts[classes] if balanced else np.ones(samples)
+    weights = 1 / counts[classes] if balanced else np.ones(len(truth))
     is_right = (stacked.argmax(axis=-1) == truth) * weights
-    leaves = is_confident(normalized_entropy(stacked)[:-1, None], candidates[:, None])
-    columns = np.arange(samples)
-    best_score: tuple[float, float] = (-1.0, 0.0)
-    best_choice: tuple[int, ...] = ()
-    for choice in itertools.product(range(len(candidates)), repeat=exits - 1):
-        left_at = _first(leaves[np.arange(exits - 1), list(choice)])
-        # Rounded, so that sums of the same weights in another order are a tie.
-        score = (round(float(is_right[left_at, columns].sum()), 9), -float(cost[left_at].sum()))
-        if score > best_score:
-            best_score, best_choice = score, choice
-    return tuple(float(candidates[at]) for at in best_choice)
+    return _search(stacked, is_right, cost, grid)
+
+
+def cheapest_thresholds(
+    probabilities: Sequence[ArrayLike],
+    labels: ArrayLike,
+    cost_at_exit: Sequence[float],
+    cost_of_error: float,
+    grid: ArrayLike | None = None,
+) -> tuple[float, ...]:
+    """Finds the thresholds of least expected cost: that of errors, and that of going further up.
+
+    Use it on validation data, as `search_thresholds`.
+
+    Args:
+        probabilities: One `(samples, classes)` per exit, lowest tier first.
+        labels: `(samples,)` int, the true classes.
+        cost_at_exit: Cost of a sample that leaves at each exit: weights times its bytes and seconds.
+        cost_of_error: Cost of a wrong answer, in the same unit.
+        grid: Candidates for each T, in 0..1. Default: `default_grid`, by the number of early exits.
+
+    Returns:
+        T of every exit but the last; of equally cheap ones those with the least cost of going up, then the
+        lowest.
+
+    Raises:
+        ValueError: No sample, shapes that do not fit each other, or a cost of an error below 0.
+    """
+    stacked, truth = _checked(probabilities, labels)
+    cost = _one_for_each(cost_at_exit, len(stacked), "cost_at_exit")
+    if not 0 <= cost_of_error < math.inf:
+        raise ValueError(f"Expected `cost_of_error` to be 0 or more, but got {cost_of_error}.")
+    is_wrong = stacked.argmax(axis=-1) != truth
+    return _search(stacked, -cost_of_error * is_wrong - cost[:, None], cost, grid)
 
 
 def default_grid(early_exits: int) -> NDArray[np.float64]:
@@ -251,6 +260,62 @@ def default_grid(early_exits: int) -> NDArray[np.float64]:
     while candidates > 2 and candidates**early_exits > _COMBINATIONS:
         candidates -= 1
     return np.arange(candidates) / (candidates - 1)
+
+
+def _search(
+    probabilities: NDArray[np.float64],
+    value: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    grid: ArrayLike | None,
+) -> tuple[float, ...]:
+    """T of every exit but the last with the largest value; of equally good ones, those of least cost.
+
+    Args:
+        probabilities: `(exits, samples, classes)`.
+        value: `(exits, samples)`, what it is worth that a sample leaves at an exit.
+        cost: `(exits,)`, which decides between equal values.
+        grid: Candidates for each T.
+    """
+    exits, samples, _ = probabilities.shape
+    candidates = default_grid(exits - 1) if grid is None else np.unique(np.asarray(grid, float))
+    if candidates.size == 0:
+        raise ValueError("Expected `grid` to hold at least one candidate, but got none.")
+    _check_thresholds(candidates.tolist(), len(candidates))
+    leaves = is_confident(normalized_entropy(probabilities)[:-1, None], candidates[:, None])
+    columns = np.arange(samples)
+    best_score: tuple[float, float] = (-math.inf, 0.0)
+    best_choice: tuple[int, ...] = ()
+    for choice in itertools.product(range(len(candidates)), repeat=exits - 1):
+        left_at = _first(leaves[np.arange(exits - 1), list(choice)])
+        # Rounded, so that sums of the same weights in another order are a tie.
+        score = (round(float(value[left_at, columns].sum()), 9), -float(cost[left_at].sum()))
+        if score > best_score:
+            best_score, best_choice = score, choice
+    return tuple(float(candidates[at]) for at in best_choice)
+
+
+def _checked(
+    probabilities: Sequence[ArrayLike], labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities `(exits, samples, classes)` and labels `(samples,)` of at least one sample."""
+    stacked, truth = _stack(probabilities), np.asarray(labels)
+    samples = stacked.shape[1]
+    if samples == 0 or truth.shape != (samples,):
+        raise ValueError(
+            f"Expected `labels` to have shape ({samples},) with at least one sample, but got {truth.shape}."
+        )
+    return stacked, truth
+
+
+def _one_for_each(values: Sequence[float], exits: int, name: str) -> NDArray[np.float64]:
+    """Values `(exits,)`, finite."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.shape != (exits,) or not np.isfinite(numbers).all():
+        raise ValueError(
+            f"Expected `{name}` to hold one finite number for each of {exits} exits, but got "
+            f"{numbers.tolist()}."
+        )
+    return numbers
 
 
 def _stack(probabilities: Sequence[ArrayLike]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ddnn_tf.exits import (
+    cheapest_thresholds,
     default_grid,
     most_confident,
     normalized_entropy,
@@ -185,3 +186,49 @@ def test_a_balanced_search_counts_every_class_alike() -> None:
     early[4:8] = [0.5, 0.5]  # now no threshold keeps all of the common class from leaving with the rare one
     assert search_thresholds([early, last], labels, [1, 10]) == (1.0,)
     assert search_thresholds([early, last], labels, [1, 10], balanced=True) == (0.98,)
+
+
+def test_cheapest_thresholds_weigh_errors_against_going_up() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 200)
+    answers = np.where(random.random(200) < 0.7, labels, (labels + 1) % 3)
+    sureness = random.uniform(0.4, 0.99, 200)[:, None]
+    local = np.where(np.eye(3)[answers] == 1, sureness, (1 - sureness) / 2)
+    cloud = np.eye(3)[labels]
+    # Errors that cost nothing: all leave at once, whatever the cloud knows.
+    assert cheapest_thresholds([local, cloud], labels, [1, 2], 0) == (1,)
+    # Going up that costs nothing: the thresholds of best accuracy.
+    assert cheapest_thresholds([local, cloud], labels, [1, 1], 5) == search_thresholds(
+        [local, cloud], labels, [1, 1]
+    )
+    previous = 1.0
+    for cost_of_error in (0.5, 2, 5, 20, 1000):
+        threshold = cheapest_thresholds([local, cloud], labels, [1, 2], cost_of_error)[0]
+        assert threshold <= previous
+        previous = threshold
+    assert previous < 0.2
+
+
+@given(exits(), st.floats(0, 5), st.integers(0, 100))
+def test_no_other_thresholds_are_cheaper(
+    probabilities: list[np.ndarray], cost_of_error: float, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, probabilities[0].shape[1], len(probabilities[0]))
+    cost = np.sort(random.random(len(probabilities)))
+    grid = [0, 0.3, 0.7, 1]
+
+    def expense(thresholds: tuple[float, ...]) -> float:
+        staged = staged_inference(probabilities, thresholds)
+        return float((cost_of_error * (staged.labels != labels) + cost[staged.exits]).sum())
+
+    chosen = cheapest_thresholds(probabilities, labels, cost.tolist(), cost_of_error, grid)
+    others = itertools.product(grid, repeat=len(probabilities) - 1)
+    assert expense(chosen) == pytest.approx(min(map(expense, others)))
+
+
+def test_a_cost_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="`cost_of_error` to be 0 or more, but got -1"):
+        cheapest_thresholds([np.full((2, 2), 0.5)], [0, 1], [1], -1)
+    with pytest.raises(ValueError, match="`cost_at_exit` to hold one finite number for each of 1"):
+        cheapest_thresholds([np.full((2, 2), 0.5)], [0, 1], [1, 2], 1)
