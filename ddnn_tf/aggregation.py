@@ -29,10 +29,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from ddnn_tf.presence import Hearing, hear
+
 __all__ = [
     "AverageAggregation",
     "ConcatAggregation",
-    "GroupPresence",
+    "HeardSenders",
     "MaxAggregation",
     "WideConcatAggregation",
 ]
@@ -152,26 +154,34 @@ class ConcatAggregation(WideConcatAggregation):
 
 
 @_register
-class GroupPresence(tf.keras.layers.Layer):
-    """Presence of groups of devices: a group is present if any of its devices is.
+class HeardSenders(tf.keras.layers.Layer):
+    """Which senders each receiver hears (`presence.hear`).
 
     Args:
-        groups: Device indices of each group; groups of one device select columns.
+        failable: Names of the nodes that may fail, in the order of the columns of `present`.
+        receivers: Name, senders and skip senders of each node above the devices, senders before receivers.
 
-    Call: `(batch, devices)` bool to `(batch, groups)` bool.
+    Call: `(batch, failable)` bool, which nodes are up, or any other tensor `(batch, ...)`: all are up. Gives
+    a list of `(batch, senders and skip senders)` bool, one for each receiver.
     """
 
-    def __init__(self, groups: Sequence[Sequence[int]], **options: Any) -> None:
+    def __init__(self, failable: Sequence[str], receivers: Sequence[Hearing], **options: Any) -> None:
         super().__init__(**options)
-        self.groups = [list(map(int, group)) for group in groups]
+        self.failable = list(failable)
+        self.receivers = [(name, list(senders), list(skips)) for name, senders, skips in receivers]
 
-    def call(self, present: tf.Tensor) -> tf.Tensor:
-        return tf.stack(
-            [tf.reduce_any(tf.gather(present, group, axis=1), axis=1) for group in self.groups], axis=1
-        )
+    def call(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        """Which senders each receiver hears."""
+        present = inputs
+        if inputs.dtype != tf.bool:
+            present = tf.ones((tf.shape(inputs)[0], len(self.failable)), tf.bool)
+        columns = tf.unstack(present, num=len(self.failable), axis=1)
+        heard = hear(dict(zip(self.failable, columns, strict=True)), self.receivers)
+        return [tf.stack(masks, axis=1) for masks in heard.senders.values()]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "groups": self.groups}
+        """Names and receivers."""
+        return {**super().get_config(), "failable": self.failable, "receivers": self.receivers}
 
 
 def _shapes(input_shape: Sequence[Any]) -> list[tuple[Any, ...]]:

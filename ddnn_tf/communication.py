@@ -4,7 +4,8 @@ A device sends its class vector (4 bytes a class) to its local aggregator for ev
 feature map one tier up for those that no exit below has answered: 1 bit an element if binary, 4 bytes if
 float. An edge sends its feature map further up in the same way; where a tier has several exits, each also
 reports its 4-byte class vector, because the surest speaks for the tier. A device without blocks sends its
-raw input, one byte a number.
+raw input, one byte a number. A skip link carries a feature map while its sender's own receiver is down; the
+links of nodes that are down, and to them, carry nothing.
 
 Source: Teerapittayanon et al. 2017, Section III-E, Eq. (1), and Section IV-H for the baseline.
 """
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ddnn_tf.hierarchy import Hierarchy
+from numpy.typing import ArrayLike
+
+from ddnn_tf.hierarchy import Hierarchy, Link, Payload
 from ddnn_tf.topology import Topology
 
 __all__ = ["bytes_at_exit", "bytes_per_link", "bytes_per_sample", "device_bytes", "raw_bytes", "reach"]
@@ -55,37 +58,49 @@ def raw_bytes(topology: Topology) -> float:
     return sum(node.sensor.size for node in devices) / len(devices)
 
 
-def bytes_per_link(topology: Topology, exit_shares: Sequence[float]) -> dict[str, float]:
+def bytes_per_link(
+    topology: Topology, exit_shares: Sequence[float], present: ArrayLike | None = None
+) -> dict[str, float]:
     """Average bytes per sample on every link.
 
     Args:
         topology: The hierarchy.
         exit_shares: Fraction of the samples that leave at each of `Hierarchy.exit_tiers`; sums to 1.
+        present: `(samples, failable)` bool, which nodes are up (`Hierarchy.presence` for names of those that
+            are down), for a share of the samples independent of where they leave; None: all.
 
     Returns:
         Bytes per sample by link, e.g. `{"device_0 -> local": 12.0, "device_0 -> cloud": 51.2, ...}`.
 
     Raises:
-        ValueError: Not one share per tier, a share outside 0..1, or a sum that is not 1.
+        ValueError: Not one share per tier, a share outside 0..1, a sum that is not 1, or `present` of another
+            shape.
     """
     hierarchy = topology.hierarchy
     shares = _checked(hierarchy, exit_shares)
-    return {link.name: reach(hierarchy, shares, link.level) * link.spec.size for link in hierarchy.links}
+    used = _use(hierarchy, hierarchy.presence() if present is None else present)
+    return {
+        link.name: reach(hierarchy, shares, link.level) * used[link] * link.spec.size
+        for link in hierarchy.links
+    }
 
 
-def bytes_per_sample(topology: Topology, exit_shares: Sequence[float]) -> float:
+def bytes_per_sample(
+    topology: Topology, exit_shares: Sequence[float], present: ArrayLike | None = None
+) -> float:
     """Average bytes per sample and device over all links; without edges this is Eq. (1).
 
     Args:
         topology: The hierarchy.
         exit_shares: As for `bytes_per_link`.
+        present: As for `bytes_per_link`.
 
     Raises:
         ValueError: As `bytes_per_link`.
 
     Source: Eq. (1), and our generalisation: all links' bytes divided by the number of devices.
     """
-    return sum(bytes_per_link(topology, exit_shares).values()) / len(topology.hierarchy.devices)
+    return sum(bytes_per_link(topology, exit_shares, present).values()) / len(topology.hierarchy.devices)
 
 
 def bytes_at_exit(topology: Topology) -> tuple[float, ...]:
@@ -104,6 +119,22 @@ def reach(hierarchy: Hierarchy, exit_shares: Sequence[float], level: int) -> flo
     """
     below = sum(1 for tier in hierarchy.exit_tiers if tier.level < level)
     return max(0.0, 1 - sum(exit_shares[:below]))
+
+
+def _use(hierarchy: Hierarchy, present: ArrayLike) -> dict[Link, float]:
+    """The share of the samples in which a link is used, if the samples reach its level."""
+    heard = hierarchy.heard(present)
+
+    def is_used(link: Link) -> float:
+        if link.carries is Payload.REPORT:
+            return float(heard.nodes[link.sender].mean())
+        receiver = hierarchy[link.receiver]
+        used = heard.senders[receiver.name][receiver.all_senders.index(link.sender)]
+        if receiver in hierarchy.failable:
+            used = used & heard.nodes[receiver.name]
+        return float(used.mean())
+
+    return {link: is_used(link) for link in hierarchy.links}
 
 
 def _checked(hierarchy: Hierarchy, exit_shares: Sequence[float]) -> list[float]:

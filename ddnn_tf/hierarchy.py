@@ -14,6 +14,9 @@ answered. Edges join feature maps and send their own further up; the cloud alway
 Where a receiver's senders have feature maps of unlike shapes, an adapter for each brings them to one: a node
 of its own that runs in the receiver's process, so nothing more goes over the wire.
 
+A node may also send its feature map past its receiver to the receiver of that one, over a skip link, which
+is used only while the node's own receiver is down.
+
 Several exits of one tier speak through the surest; each of them then reports its class vector to the
 process that coordinates, the local aggregator if there is one for all.
 
@@ -23,11 +26,15 @@ Source: Teerapittayanon et al. 2017, Section III-A and III-D, Figures 2 and 4.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ddnn_tf.presence import Heard, Hearing, hear
 from ddnn_tf.schemes import Scheme
 from ddnn_tf.specs import Coding, Shape, Spec
 from ddnn_tf.svg import Box, Line, draw
@@ -72,6 +79,7 @@ class Payload(str, Enum):
 
     CLASS_VECTOR = "class vector"
     FEATURES = "features"
+    SKIP = "skip features"
     REPORT = "report"
 
 
@@ -112,7 +120,8 @@ class Node:
         role: What it does.
         level: 0 for devices, 1 for local aggregators, then the edge levels, then the cloud.
         senders: Who sends to it, in order; empty for a device.
-        inputs: What it joins, by sender; a device's is what its sensor gives.
+        skips: Who sends to it past one of its senders, while that one is down; in order.
+        inputs: What it joins, by sender and then by skip sender; a device's is what its sensor gives.
         scheme: How it joins its inputs; None where there is one only, at devices and adapters.
         blocks: From input to feature map.
         hidden: FC blocks between feature map and exit.
@@ -129,6 +138,7 @@ class Node:
     role: Role
     level: int
     senders: tuple[str, ...] = ()
+    skips: tuple[str, ...] = ()
     inputs: tuple[Spec, ...] = ()
     scheme: Scheme | None = None
     blocks: tuple[Block, ...] = ()
@@ -140,6 +150,11 @@ class Node:
     aggregator: str | None = None
     exit: Exit | None = None
     coding: Coding | None = None
+
+    @property
+    def all_senders(self) -> tuple[str, ...]:
+        """Its senders, then its skip senders: what its section has an input for."""
+        return (*self.senders, *self.skips)
 
     @property
     def has_section(self) -> bool:
@@ -267,6 +282,78 @@ class Hierarchy:
         return tuple(node.name for node in self.devices)
 
     @functools.cached_property
+    def failable(self) -> tuple[Node, ...]:
+        """The nodes that may fail, in the order of the model's input `present`: devices, then edges."""
+        return (*self.devices, *self.of(Role.EDGE))
+
+    @functools.cached_property
+    def failable_names(self) -> tuple[str, ...]:
+        """Names of the nodes that may fail."""
+        return tuple(node.name for node in self.failable)
+
+    @functools.cached_property
+    def hearing(self) -> tuple[Hearing, ...]:
+        """The receivers, as `presence.hear` takes them."""
+        return tuple((node.name, node.senders, node.skips) for node in self.receivers)
+
+    def presence(self, missing: Collection[str] = (), samples: int = 1) -> NDArray[np.bool_]:
+        """Which nodes are up, if some are down for all samples.
+
+        Args:
+            missing: Names of the devices and edges that are down.
+            samples: Number of samples.
+
+        Returns:
+            `(samples, failable)` bool, in the order of `failable`.
+
+        Raises:
+            ValueError: No device or edge has one of these names.
+        """
+        for name in missing:
+            if name not in self.failable_names:
+                raise ValueError(
+                    f"Expected the missing nodes to be out of {', '.join(self.failable_names)}, but got "
+                    f"'{name}': the others cannot fail."
+                )
+        is_up = np.array([name not in missing for name in self.failable_names])
+        return np.tile(is_up, (samples, 1))
+
+    def all_present(self, present: ArrayLike) -> NDArray[np.bool_]:
+        """Which nodes are up, for all that may fail.
+
+        Args:
+            present: `(samples, failable)` bool, or `(samples, devices)` where all edges are up.
+
+        Returns:
+            `(samples, failable)` bool.
+
+        Raises:
+            ValueError: Another shape.
+        """
+        mask = np.asarray(present, dtype=bool)
+        devices, failable = len(self.devices), len(self.failable)
+        if mask.ndim != 2 or mask.shape[1] not in (devices, failable):
+            widths = " or ".join(map(str, dict.fromkeys((devices, failable))))
+            raise ValueError(
+                f"Expected `present` to be of shape (samples, {widths}), but got {mask.shape}: give a column "
+                f"for each of {', '.join(self.failable_names)}."
+            )
+        edges_up = np.ones((len(mask), failable - mask.shape[1]), bool)
+        return np.concatenate([mask, edges_up], axis=1)
+
+    def heard(self, present: ArrayLike) -> Heard[NDArray[np.bool_]]:
+        """Who is heard: masks `(samples,)` bool by node, and by receiver and sender.
+
+        Args:
+            present: As for `all_present`.
+
+        Raises:
+            ValueError: As `all_present`.
+        """
+        columns = self.all_present(present).T
+        return hear(dict(zip(self.failable_names, columns, strict=True)), self.hearing)
+
+    @functools.cached_property
     def receivers(self) -> tuple[Node, ...]:
         """All nodes but the devices, in topological order."""
         return tuple(node for node in self.nodes if node.role is not Role.DEVICE)
@@ -282,7 +369,7 @@ class Hierarchy:
         return tuple(found)
 
     def adapters_of(self, receiver: str) -> tuple[Node, ...]:
-        """The adapters of a receiver, one for each of its senders, or none."""
+        """The adapters of a receiver, one for each of its senders and skip senders, or none."""
         return tuple(adapter for adapter in self.adapters if adapter.receiver == receiver)
 
     @property
@@ -343,7 +430,7 @@ class Hierarchy:
 
     @functools.cached_property
     def links(self) -> tuple[Link, ...]:
-        """All links: of each device, then the reports and feature maps of each node above."""
+        """All links: of each device, then the reports and feature maps of each node above; skip links too."""
         found: list[Link] = []
         for node in self.nodes:
             if node.aggregator is not None and node.class_vector is not None:
@@ -355,6 +442,9 @@ class Hierarchy:
             if node.receiver is not None and node.output is not None:
                 level = self[node.receiver].level
                 found.append(Link(node.name, node.receiver, Payload.FEATURES, node.output, level))
+            skipped_to = self._skipped_to.get(node.name)
+            if skipped_to is not None and node.output is not None:
+                found.append(Link(node.name, skipped_to.name, Payload.SKIP, node.output, skipped_to.level))
         return tuple(found)
 
     def reports(self, node: Node) -> bool:
@@ -404,6 +494,11 @@ class Hierarchy:
         return {node.name: node for node in (*self.nodes, *self.adapters)}
 
     @functools.cached_property
+    def _skipped_to(self) -> dict[str, Node]:
+        """By skip sender: the node that it sends to while its own receiver is down."""
+        return {skip: node for node in self.receivers for skip in node.skips}
+
+    @functools.cached_property
     def _below(self) -> dict[str, tuple[int, ...]]:
         below: dict[str, tuple[int, ...]] = {name: (number,) for number, name in enumerate(self.device_names)}
         for node in self.receivers:
@@ -436,7 +531,8 @@ def _described(node: Node) -> str:
     if node.exit is not None:
         parts.append("exit")
     if node.scheme is not None:
-        parts.append(f"{node.scheme.name} of {len(node.senders)}")
+        skips = f" and skips of {', '.join(node.skips)}" if node.skips else ""
+        parts.append(f"{node.scheme.name} of {len(node.senders)}{skips}")
     if node.role is Role.DEVICE:
         parts.append(_spec_text(node.sensor))
     parts += [str(block.size) for block in (*node.blocks, *node.hidden)]
@@ -450,7 +546,12 @@ def _spec_text(spec: Spec) -> str:
 
 
 _FILL = {Role.DEVICE: "#e8f1fb", Role.LOCAL: "#fdf3d8", Role.EDGE: "#e6f4e6", Role.CLOUD: "#f3e8f7"}
-_STROKE = {Payload.CLASS_VECTOR: "#b58900", Payload.FEATURES: "#2a6db0", Payload.REPORT: "#999999"}
+_STROKE = {
+    Payload.CLASS_VECTOR: "#b58900",
+    Payload.FEATURES: "#2a6db0",
+    Payload.SKIP: "#7fb0dd",
+    Payload.REPORT: "#999999",
+}
 
 
 def _caption(node: Node) -> str:

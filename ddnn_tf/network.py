@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from ddnn_tf.aggregation import GroupPresence
+from ddnn_tf.aggregation import HeardSenders
 from ddnn_tf.blocks import convp, fc
 from ddnn_tf.hierarchy import Hierarchy, Node, Role
 from ddnn_tf.topology import Topology
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 PRESENCE = "present"
-"""Name of the optional input that marks which devices take part."""
+"""Name of the optional input that marks which nodes are up."""
 
 
 def build(topology: Topology, *, presence: bool = False) -> tf.keras.Model:
@@ -43,8 +43,9 @@ def build(topology: Topology, *, presence: bool = False) -> tf.keras.Model:
 
     Args:
         topology: The hierarchy.
-        presence: Adds an input `present`, `(batch, devices)` bool, by which a device can be marked
-            absent. Weights and their order stay the same: see `with_presence`.
+        presence: Adds an input `present`, `(batch, failable)` bool, by which devices and edges can be marked
+            absent, in the order of `Hierarchy.failable`. Weights and their order stay the same: see
+            `with_presence`. Without it all nodes are up, and skip links are not used.
 
     Returns:
         A model with one input per device (`device_0`, ...) and one output per exit (`local`,
@@ -54,7 +55,8 @@ def build(topology: Topology, *, presence: bool = False) -> tf.keras.Model:
     """
     hierarchy = topology.hierarchy
     inputs = _sensors(hierarchy)
-    present = tf.keras.Input((len(hierarchy.devices),), dtype="bool", name=PRESENCE) if presence else None
+    present = tf.keras.Input((len(hierarchy.failable),), dtype="bool", name=PRESENCE) if presence else None
+    heard = _heard(hierarchy, inputs[hierarchy.device_names[0]], present)
     features = {node.name: feature_map(node, inputs[node.name]) for node in hierarchy.devices}
     vectors = {
         node.name: class_vector(node, features[node.name], hierarchy.classes)
@@ -64,11 +66,11 @@ def build(topology: Topology, *, presence: bool = False) -> tf.keras.Model:
     logits: dict[str, tf.Tensor] = {}
     for node in hierarchy.receivers:
         received = vectors if node.role is Role.LOCAL else features
-        given = {sender: received[sender] for sender in node.senders}
+        given = {sender: received[sender] for sender in node.all_senders}
         for adapter in hierarchy.adapters_of(node.name):
             (sender,) = adapter.senders
             given[sender] = feature_map(adapter, given[sender])
-        joined = join(node, list(given.values()), _presence_of_senders(hierarchy, node, present))
+        joined = join(node, list(given.values()), heard.get(node.name))
         if node.role is Role.LOCAL:
             logits[node.name] = joined
             continue
@@ -209,12 +211,15 @@ def _sensors(hierarchy: Hierarchy) -> dict[str, tf.Tensor]:
     return {node.name: tf.keras.Input(node.sensor.shape, name=node.name) for node in hierarchy.devices}
 
 
-def _presence_of_senders(hierarchy: Hierarchy, node: Node, present: tf.Tensor | None) -> tf.Tensor | None:
-    """`(batch, senders)` bool of a node: a sender is present if any device below it is."""
-    if present is None:
-        return None
-    groups = [hierarchy.devices_below(sender) for sender in node.senders]
-    return GroupPresence(groups, name=f"{node.name}_presence")(present)
+def _heard(hierarchy: Hierarchy, sensor: tf.Tensor, present: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    """`(batch, senders)` bool by receiver that needs to know which of its senders it hears."""
+    if present is None and not any(node.skips for node in hierarchy.receivers):
+        return {}
+    masks = HeardSenders(hierarchy.failable_names, hierarchy.hearing, name="presence")(
+        sensor if present is None else present
+    )
+    by_receiver = zip(hierarchy.receivers, masks, strict=True)
+    return {node.name: mask for node, mask in by_receiver if present is not None or node.skips}
 
 
 def _probabilities(logits: tf.Tensor, name: str) -> tf.Tensor:

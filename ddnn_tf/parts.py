@@ -94,6 +94,8 @@ class Upper(Strict):
 
     Attributes:
         aggregation: How it joins the feature maps that reach it.
+        skips: Devices, groups or edges that send to it past one of its senders while that one is down: nodes
+            whose receiver sends to it.
         adapter: Shape to which an FC block for each sender brings its feature map first; needed where they
             differ.
         filters: Filters of each ConvP block, for feature maps of images and series.
@@ -104,6 +106,7 @@ class Upper(Strict):
     """
 
     aggregation: _Scheme = "CC"
+    skips: tuple[_Name, ...] = ()
     adapter: Annotated[_Sizes, Field(min_length=1, max_length=3)] | None = None
     filters: _Sizes = ()
     units: _Sizes = ()

@@ -177,8 +177,9 @@ def compose(
         topology: The hierarchy.
         runners: One for each section, by its name.
         views: `(samples, ...)` uint8 by device, 0..255.
-        present: `(samples, devices)` bool, the devices that take part, for sections cut with presence;
-            None: all, for sections cut without.
+        present: `(samples, failable)` bool, which nodes are up, or `(samples, devices)` where all edges are;
+            None: all, for sections cut without presence. Those get stand-ins for what is absent, and answer
+            nothing sensible where they hear nobody.
 
     Returns:
         Logits `(samples, classes)` by exit.
@@ -191,7 +192,7 @@ def compose(
     if missing:
         wanted = ", ".join(node.name for node in hierarchy.sections)
         raise ValueError(f"Expected `runners` for {wanted}, but {missing[0]} has none.")
-    mask = None if present is None else np.asarray(present, dtype=bool)
+    heard = hierarchy.heard(hierarchy.presence() if present is None else present).senders
     features: dict[str, NDArray[np.float32]] = {}
     vectors: dict[str, NDArray[np.float32]] = {}
     logits: dict[str, NDArray[np.float32]] = {}
@@ -203,13 +204,14 @@ def compose(
             vectors[node.name] = answer[CLASS_VECTOR]
     for node in hierarchy.receivers:
         sent = vectors if node.role is Role.LOCAL else features
-        given: dict[str, NDArray[Any]] = {sender: sent[sender] for sender in node.senders}
+        given: dict[str, NDArray[Any]] = {sender: sent[sender] for sender in node.all_senders}
         for adapter in hierarchy.adapters_of(node.name):
             (sender,) = adapter.senders
             given[sender] = runners[adapter.name]({sender: given[sender]})[FEATURES]
-        if mask is not None:
-            columns = [hierarchy.devices_below(sender) for sender in node.senders]
-            given[PRESENCE] = np.stack([mask[:, list(group)].any(axis=1) for group in columns], axis=1)
+        mask = np.stack(heard[node.name], axis=1)
+        given = _completed(node, given, mask)
+        if present is not None:
+            given[PRESENCE] = mask
         answer = runners[node.name](given)
         if FEATURES in answer:
             features[node.name] = answer[FEATURES]
@@ -223,6 +225,9 @@ def received(
 ) -> dict[str, Arrays]:
     """What each section receives when all of them run in Keras.
 
+    Where there are skip links, the nodes past which they lead are down in turn, one in each sample, so that
+    each section receives of each sender.
+
     Args:
         topology: The hierarchy.
         sections: Its sections.
@@ -235,17 +240,51 @@ def received(
 
     def listening(section: Section) -> Runner:
         def run(inputs: Arrays) -> Arrays:
-            found[section.name] = inputs
+            found[section.name] = {name: array for name, array in inputs.items() if name != PRESENCE}
             return section.run(inputs)
 
         return run
 
-    compose(topology, {name: listening(section) for name, section in sections.items()}, views)
+    runners = {name: listening(section) for name, section in sections.items()}
+    compose(topology, runners, views, _down_in_turn(topology.hierarchy, len(next(iter(views.values())))))
     return found
 
 
+def _completed(
+    node: Node, given: Mapping[str, NDArray[Any]], heard: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """What a node joins, with stand-ins for the senders that it does not hear; as it is where all are silent.
+
+    Args:
+        node: A node above the devices.
+        given: `(samples, ...)` by sender.
+        heard: `(samples or 1, senders)` bool.
+    """
+    assert node.scheme is not None
+    completed = dict(given)
+    for pattern in np.unique(heard, axis=0):
+        if pattern.all() or not pattern.any():
+            continue
+        rows = np.broadcast_to((heard == pattern).all(axis=1), len(next(iter(given.values()))))
+        some = {name: given[name][rows] for name, is_heard in zip(given, pattern, strict=True) if is_heard}
+        for name, array in node.scheme.complete(list(given), some).items():
+            if completed[name] is given[name]:
+                completed[name] = given[name].copy()
+            completed[name][rows] = array
+    return completed
+
+
+def _down_in_turn(hierarchy: Hierarchy, samples: int) -> NDArray[np.bool_] | None:
+    """`(samples, failable)` bool: all up, or one down past which a skip link leads; None: there is none."""
+    past = {str(hierarchy[skip].receiver) for node in hierarchy.receivers for skip in node.skips}
+    if not past:
+        return None
+    patterns = np.concatenate([hierarchy.presence(), *(hierarchy.presence([name]) for name in sorted(past))])
+    return patterns[np.arange(samples) % len(patterns)]
+
+
 def _section(hierarchy: Hierarchy, node: Node, presence: bool) -> Section:
-    senders = node.senders or (node.name,)
+    senders = node.all_senders or (node.name,)
     inputs = {
         sender: tf.keras.Input(spec.shape, name=sender)
         for sender, spec in zip(senders, node.inputs, strict=True)

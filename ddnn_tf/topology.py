@@ -23,7 +23,8 @@ Devices that are alike are written once with a count. An image `[height, width, 
     classes: 3
 
 Feature maps of unlike shapes are brought to one shape by an FC block for each sender, the receiver's
-`adapter`.
+`adapter`. A receiver may also name `skips`: nodes that send to it past one of its senders while that one is
+down; `Topology.with_skips` names all there can be.
 
 The six configurations of Figure 2 of the paper are the constructors `cloud_only`, `device_cloud`,
 `devices_cloud`, `device_edge_cloud`, `devices_edge_cloud` and `devices_edges_cloud`;
@@ -146,6 +147,21 @@ class Topology(Document):
     def replace(self, **fields: Any) -> Topology:
         """The same topology with other fields, validated anew."""
         return Topology(**{**{name: getattr(self, name) for name in type(self).model_fields}, **fields})
+
+    def with_skips(self) -> Topology:
+        """The same topology with every skip link there can be: each node also sends to its grandparent.
+
+        Raises:
+            ValueError: A node then receives feature maps of unlike shapes, and has no `adapter`.
+        """
+        hierarchy = self.hierarchy
+
+        def skips(name: str) -> tuple[str, ...]:
+            parents = hierarchy[name].senders
+            return tuple(node.name for node in hierarchy.failable if node.receiver in parents)
+
+        edges = [edge.model_copy(update={"skips": skips(edge.name)}) for edge in self.edges]
+        return self.replace(edges=edges, cloud=self.cloud.model_copy(update={"skips": skips("cloud")}))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Topology:
         """As `replace`: pydantic's own copy would keep the hierarchy of the original."""

@@ -18,7 +18,7 @@ from ddnn_tf.specs import Coding, Kind, Shape, Spec
 __all__ = ["Written", "make_hierarchy", "map_shape"]
 
 # Names of processes and inputs that no node may have.
-_RESERVED = (AGGREGATOR, "ca", "client", "present")
+_RESERVED = (AGGREGATOR, "ca", "client", "present", "presence")
 
 
 # What the Keras layers of a node are called after its name (`network`, `blocks`).
@@ -92,6 +92,10 @@ class _Maker:
         levels = self._levels(edges)
         top = max(levels.values(), default=1) + 1
         receiver = self._receivers(devices, edges)
+        skips = {
+            name: self._skips(name, upper, receiver)
+            for name, upper in [*((edge.name, edge) for edge in edges), ("cloud", self._written.cloud)]
+        }
         aggregator = {device: local.name for local, served in locals_ for device in served}
         for name, group in devices.items():
             self._nodes[name] = self._device(name, group, receiver[name], aggregator.get(name))
@@ -110,11 +114,20 @@ class _Maker:
             senders = tuple(self._expanded(edge.senders))
             exit_ = Exit(edge.name, names[levels[edge.name]], edge.loss_weight) if edge.exit else None
             self._nodes[edge.name] = self._upper(
-                edge, edge.name, Role.EDGE, levels[edge.name], senders, receiver[edge.name], exit_
+                edge,
+                edge.name,
+                Role.EDGE,
+                levels[edge.name],
+                senders,
+                skips[edge.name],
+                receiver[edge.name],
+                exit_,
             )
         below = tuple(name for name, above in receiver.items() if above == "cloud")
         exit_ = Exit("cloud", "cloud", self._written.cloud.loss_weight)
-        self._nodes["cloud"] = self._upper(self._written.cloud, "cloud", Role.CLOUD, top, below, None, exit_)
+        self._nodes["cloud"] = self._upper(
+            self._written.cloud, "cloud", Role.CLOUD, top, below, skips["cloud"], None, exit_
+        )
         self._check_layers()
         # Devices first, then by level; nodes of a level in the order in which they are written.
         nodes = sorted(self._nodes.values(), key=lambda node: node.level)
@@ -256,6 +269,28 @@ class _Maker:
                 receiver[name] = edge.name
         return {name: receiver.get(name, "cloud") for name in nodes}
 
+    def _skips(self, name: str, upper: Upper, receiver: Mapping[str, str]) -> tuple[str, ...]:
+        """Who sends to a node past one of its senders."""
+        field = f"{self._field_of.get(name, name)}.skips"
+        grandchildren = [node for node, parent in receiver.items() if receiver.get(parent) == name]
+        skips = self._expanded(upper.skips)
+        for skip in skips:
+            if skip not in grandchildren:
+                known = ", ".join(grandchildren) or "none"
+                reason = "there is no such device or edge"
+                if skip in receiver:
+                    parent = receiver[skip]
+                    reason = f"it sends to '{parent}', which does not send to '{name}'"
+                    if parent == name:
+                        reason = f"it sends to '{name}' anyway"
+                raise ValueError(
+                    f"'{field}' names '{skip}', but {reason}: nodes that can send to '{name}' past their "
+                    f"receiver are {known}"
+                )
+            if skips.count(skip) > 1:
+                raise ValueError(f"'{field}' names '{skip}' twice: name each node once")
+        return tuple(skips)
+
     def _tier_names(self, edges: Sequence[Edge], levels: Mapping[str, int]) -> dict[int, str]:
         names: dict[int, str] = {}
         for level in sorted(set(levels.values())):
@@ -298,14 +333,16 @@ class _Maker:
         role: Role,
         level: int,
         senders: tuple[str, ...],
+        skips: tuple[str, ...],
         receiver: str | None,
         exit_: Exit | None,
     ) -> Node:
         field = "cloud" if role is Role.CLOUD else self._field_of[name]
-        inputs = tuple(self._output(sender) for sender in senders)
+        joining = (*senders, *skips)
+        inputs = tuple(self._output(sender) for sender in joining)
         shapes = {spec.shape for spec in inputs}
         if len(shapes) > 1 and upper.adapter is None:
-            listed = ", ".join(f"{each} {self._output(each).shape}" for each in senders)
+            listed = ", ".join(f"{each} {self._output(each).shape}" for each in joining)
             raise ValueError(
                 f"'{field}.adapter' is left out, but '{name}' receives feature maps of unlike shapes "
                 f"({listed}): give it a shape to bring them to, e.g. [64]"
@@ -313,9 +350,9 @@ class _Maker:
         kind: Kind = "bits" if upper.precision == "binary" else "floats"
         if upper.adapter is not None:
             adapted = Spec(upper.adapter, kind)
-            for sender, spec in zip(senders, inputs, strict=True):
+            for sender, spec in zip(joining, inputs, strict=True):
                 self._adapters.append(self._adapter(field, upper, name, level, sender, spec, adapted))
-            inputs = (adapted,) * len(senders)
+            inputs = (adapted,) * len(joining)
         scheme = SCHEMES[upper.aggregation]
         joined = scheme.joined_shape(inputs[0].shape, len(inputs))
         if upper.filters and len(joined) == 1:
@@ -329,6 +366,7 @@ class _Maker:
             role=role,
             level=level,
             senders=senders,
+            skips=skips,
             inputs=inputs,
             scheme=scheme,
             blocks=_blocks(upper.filters, upper.units),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ddnn_tf.aggregation import ConcatAggregation, GroupPresence, MaxAggregation
+from ddnn_tf.aggregation import ConcatAggregation, HeardSenders, MaxAggregation
 from ddnn_tf.schemes import SCHEMES
 
 VECTORS = np.array([[[1.0, -5.0], [3.0, -9.0], [2.0, -7.0]], [[4.0, -1.0], [8.0, -3.0], [6.0, -2.0]]])
@@ -75,8 +75,9 @@ def test_concatenation_maps_back_to_one_inputs_dimension(shape: tuple[int, ...])
 def test_serialises_with_and_without_presence(scheme: str, number: int, tmp_path: object) -> None:
     tensors = [tf.keras.Input((2,)) for _ in range(number)]
     present = tf.keras.Input((number,), dtype="bool")
-    groups = GroupPresence([[device] for device in range(number)])(present)
-    model = tf.keras.Model([*tensors, present], layer_of(scheme)(tensors, present=groups))
+    names = [f"device_{device}" for device in range(number)]
+    (heard,) = HeardSenders(names, [("cloud", names, ())])(present)
+    model = tf.keras.Model([*tensors, present], layer_of(scheme)(tensors, present=heard))
     model.save(f"{tmp_path}/model.keras")
     loaded = tf.keras.models.load_model(f"{tmp_path}/model.keras")
     random = np.random.default_rng(0)
@@ -84,9 +85,14 @@ def test_serialises_with_and_without_presence(scheme: str, number: int, tmp_path
     assert np.array_equal(model.predict(values, verbose=0), loaded.predict(values, verbose=0))
 
 
-def test_group_presence() -> None:
-    present = np.array([[True, False, False], [False, False, True]])
-    assert np.array_equal(GroupPresence([[0, 1], [2]])(present), [[True, False], [False, True]])
+def test_heard_senders() -> None:
+    layer = HeardSenders(["x", "y", "edge"], [("edge", ["x", "y"], ()), ("cloud", ["edge"], ["x"])])
+    edge, cloud = layer(tf.constant([[True, False, True], [True, True, False], [False, False, True]]))
+    assert edge.numpy().tolist() == [[True, False], [True, True], [False, False]]
+    assert cloud.numpy().tolist() == [[True, False], [False, True], [False, False]]
+    edge, cloud = layer(tf.zeros((1, 8, 8, 3)))
+    assert edge.numpy().tolist() == [[True, True]]
+    assert cloud.numpy().tolist() == [[True, False]]
 
 
 def test_unequal_inputs_are_refused() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from skipping import CAMERAS, skipping
+from test_sections import shaken
 from unlike import UNLIKE
 
 from ddnn_tf.network import build, build_individual, with_presence
@@ -55,7 +57,7 @@ def test_save_and_load_give_the_same_outputs(letter: str, scheme: str, tmp_path:
     topology = small(letter, scheme)
     model = with_presence(build(topology), topology)
     inputs = images(topology)
-    inputs["present"] = np.random.default_rng(1).random((7, len(topology.hierarchy.devices))) < 0.6
+    inputs["present"] = np.random.default_rng(1).random((7, len(topology.hierarchy.failable))) < 0.6
     model.save(tmp_path / "model.keras")
     loaded = tf.keras.models.load_model(tmp_path / "model.keras")
     for name, expected in predict(model, inputs).items():
@@ -68,7 +70,7 @@ def test_with_presence_is_the_same_network(letter: str) -> None:
     model = build(topology)
     masked = with_presence(model, topology)
     inputs = images(topology)
-    everyone = {**inputs, "present": np.ones((7, len(topology.hierarchy.devices)), bool)}
+    everyone = {**inputs, "present": topology.hierarchy.presence(samples=7)}
     for name, expected in predict(model, inputs).items():
         assert np.allclose(predict(masked, everyone)[name], expected, atol=1e-6)
 
@@ -78,7 +80,7 @@ def test_a_failed_device_has_no_influence_on_any_exit(scheme: str) -> None:
     topology = small("f", scheme)
     model = with_presence(build(topology), topology)
     inputs = images(topology)
-    inputs["present"] = np.tile([True, False, True], (7, 1))
+    inputs["present"] = topology.hierarchy.presence(["device_1"], 7)
     expected = predict(model, inputs)
     inputs["device_1"] = 255 - inputs["device_1"]
     for name, probabilities in predict(model, inputs).items():
@@ -199,11 +201,79 @@ def test_adapters_bring_unlike_maps_to_one_shape_in_bits() -> None:
 @pytest.mark.parametrize("failed", ["camera_0", "microphone", "co2"])
 def test_a_failed_device_has_no_influence_behind_an_adapter(failed: str) -> None:
     topology = Topology.from_yaml(UNLIKE)
-    names = topology.hierarchy.device_names
     model = with_presence(build(topology), topology)
     inputs = images(topology)
-    inputs["present"] = np.tile([name != failed for name in names], (7, 1))
+    inputs["present"] = topology.hierarchy.presence([failed], 7)
     expected = predict(model, inputs)
     inputs[failed] = 255 - inputs[failed]
     for name, probabilities in predict(model, inputs).items():
         assert np.array_equal(probabilities, expected[name]), name
+
+
+def test_presence_of_edges_is_presence_of_what_they_send() -> None:
+    """With an edge down, what its devices send reaches the local exit only."""
+    topology = small("f")
+    hierarchy = topology.hierarchy
+    model = with_presence(build(topology), topology)
+    inputs = images(topology)
+    inputs["present"] = hierarchy.presence(["edge_0"], 7)
+    expected = predict(model, inputs)
+    (device,) = hierarchy["edge_0"].senders[:1]
+    inputs[device] = 255 - inputs[device]
+    changed = predict(model, inputs)
+    assert np.array_equal(changed["cloud"], expected["cloud"])
+    assert not np.array_equal(changed["local"], expected["local"])
+
+
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC", "WCC"])
+def test_skip_links_are_heard_while_the_parent_is_down_only(scheme: str) -> None:
+    topology = skipping(scheme, "float")
+    hierarchy = topology.hierarchy
+    model = shaken(topology)
+    masked = with_presence(model, topology)
+    inputs = images(topology, 40)
+
+    def changes(device: str, missing: list[str]) -> bool:
+        present = hierarchy.presence(missing, 40)
+        before = predict(masked, {**inputs, "present": present})["cloud"]
+        other = {**inputs, device: 255 - inputs[device], "present": present}
+        return not np.array_equal(predict(masked, other)["cloud"], before)
+
+    whole = predict(masked, {**inputs, "present": hierarchy.presence(samples=40)})
+    for name, probabilities in predict(model, inputs).items():
+        assert np.array_equal(probabilities, whole[name]), name
+    assert changes("far_0", ["side"])
+    assert not changes("far_1", ["side"])
+    assert changes("near_0", ["high"])
+    assert not changes("near_0", ["low"])
+    assert changes("near_1", ["low"])
+    assert not changes("near_1", ["low", "high"])
+    assert changes("near_1", ["near_0"])
+
+
+def test_a_network_with_skip_links_is_saved_and_loaded(tmp_path: Path) -> None:
+    topology = skipping()
+    for model in (build(topology), build(topology, presence=True)):
+        inputs = images(topology)
+        if "present" in model.input_names:
+            inputs["present"] = np.random.default_rng(1).random((7, len(topology.hierarchy.failable))) < 0.6
+        model.save(tmp_path / "model.keras")
+        loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+        for name, expected in predict(model, inputs).items():
+            assert np.array_equal(predict(loaded, inputs)[name], expected)
+
+
+@pytest.mark.parametrize("has_skips", [False, True])
+def test_six_cameras_in_four_tiers(has_skips: bool) -> None:
+    topology = Topology.from_yaml(CAMERAS)
+    if has_skips:
+        topology = topology.with_skips()
+    model = build(topology, presence=True)
+    hierarchy = topology.hierarchy
+    inputs = images(topology, 2)
+    present = np.concatenate([hierarchy.presence(["fog1"]), hierarchy.presence(["fog1", "fog2"])])
+    before = predict(model, {**inputs, "present": present})["cloud"]
+    other = {name: 255 - array for name, array in inputs.items()}
+    after = predict(model, {**other, "present": present})["cloud"]
+    assert np.array_equal(after, before) is not has_skips
+    assert np.array_equal(after[1], before[1])

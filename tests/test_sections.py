@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from skipping import skipping
 from unlike import UNLIKE
 
 from ddnn_tf.network import build, with_presence
@@ -73,7 +74,7 @@ def test_composed_sections_fail_like_the_whole_network(letter: str, scheme: str)
     topology = small(letter, scheme)
     model = shaken(topology)
     views = views_of(topology)
-    present = np.random.default_rng(2).random((40, len(views))) < 0.5
+    present = np.random.default_rng(2).random((40, len(topology.hierarchy.failable))) < 0.5
     expected = exits(with_presence(model, topology), {**as_floats(views), "present": present})
     sections = cut(model, topology, presence=True, check_inputs=False)
     logits = compose(topology, {name: section.run for name, section in sections.items()}, views, present)
@@ -137,7 +138,7 @@ def test_composed_sections_of_unlike_devices_are_the_whole_network() -> None:
     topology = Topology.from_yaml(UNLIKE)
     model = shaken(topology)
     views = views_of(topology)
-    present = np.random.default_rng(2).random((40, len(views))) < 0.6
+    present = np.random.default_rng(2).random((40, len(topology.hierarchy.failable))) < 0.6
     expected = exits(with_presence(model, topology), {**as_floats(views), "present": present})
     sections = cut(model, topology, presence=True, check_inputs=False)
     assert [name for name, section in sections.items() if section.role.value == "adapter"] == [
@@ -161,3 +162,50 @@ def test_what_each_section_receives() -> None:
     assert shapes["edge_b_from_co2"] == {"co2": (16,)}
     assert shapes["edge_b"] == {"microphone": (4, 3), "co2": (4, 3)}
     assert shapes["cloud"] == {"hall": (16,)}
+
+
+@pytest.mark.parametrize("scheme", ["MP", "AP", "CC", "WCC"])
+def test_composed_sections_with_skip_links_are_the_whole_network(scheme: str) -> None:
+    """With stand-ins for what is absent, or masks, whichever nodes fail; sections alone answer as well."""
+    topology = skipping(scheme)
+    model = shaken(topology)
+    views = views_of(topology)
+    expected = exits(model, as_floats(views))
+    sections = cut(model, topology, check_inputs=False)
+    assert sections["cloud"].inputs == ("direct", "side", "high", "low", "far_0")
+    runners = {name: section.run for name, section in sections.items()}
+    for name, values in compose(topology, runners, views).items():
+        assert np.allclose(tf.nn.softmax(values), expected[name], atol=1e-5), name
+
+    present = np.random.default_rng(2).random((40, len(topology.hierarchy.failable))) < 0.6
+    masked = exits(with_presence(model, topology), {**as_floats(views), "present": present})
+    with_masks = cut(model, topology, presence=True, check_inputs=False)
+    logits = compose(topology, {name: each.run for name, each in with_masks.items()}, views, present)
+    alone = compose(topology, runners, views, present)
+    heard = topology.hierarchy.heard(present).nodes
+    for name, values in logits.items():
+        assert np.allclose(tf.nn.softmax(values), masked[name], atol=1e-5), name
+        hears = heard[name]
+        assert np.allclose(tf.nn.softmax(alone[name])[hears], masked[name][hears], atol=1e-5), name
+
+
+def test_each_section_receives_of_its_skip_senders_too() -> None:
+    topology = skipping()
+    inputs = received(topology, cut(shaken(topology), topology, check_inputs=False), views_of(topology, 8))
+    assert list(inputs["cloud"]) == ["direct", "side", "high", "low", "far_0"]
+    for sender, array in inputs["cloud"].items():
+        silent = (array == 0).all(axis=1)
+        assert 0 < silent.sum() < 8 or sender == "direct", sender
+    assert set(np.unique(inputs["cloud_from_far_0"]["far_0"])) == {-1, 1}
+
+
+def test_presence_of_devices_alone_means_that_all_edges_are_up() -> None:
+    topology = small("f", "CC")
+    views = views_of(topology)
+    sections = cut(shaken(topology), topology, presence=True, check_inputs=False)
+    runners = {name: section.run for name, section in sections.items()}
+    present = np.random.default_rng(2).random((40, 3)) < 0.5
+    whole = np.concatenate([present, np.ones((40, 2), bool)], axis=1)
+    expected = compose(topology, runners, views, whole)
+    for name, values in compose(topology, runners, views, present).items():
+        assert np.array_equal(values, expected[name])

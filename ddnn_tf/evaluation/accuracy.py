@@ -97,14 +97,15 @@ def tier_probabilities(
         model: A model of `build(topology)`, or one `with_presence` if `present` is given.
         topology: Its topology.
         views: `(samples, ...)` uint8 by device, 0..255.
-        present: `(samples, devices)` bool, the devices that take part; None: all.
+        present: `(samples, failable)` bool, which nodes are up, in the order of `Hierarchy.failable`, or
+            `(samples, devices)` where all edges are; None: all.
 
     Returns:
         Class probabilities `(samples, classes)` by tier, in the order of `Hierarchy.exit_tiers`.
     """
     inputs: dict[str, Any] = {name: views[name] for name in topology.hierarchy.device_names}
     if present is not None:
-        inputs[PRESENCE] = np.asarray(present, dtype=bool)
+        inputs[PRESENCE] = topology.hierarchy.all_present(present)
     return by_tier(topology, named_outputs(model, inputs), present)
 
 
@@ -129,7 +130,7 @@ def by_tier(
     Args:
         topology: The hierarchy.
         by_exit: `(samples, classes)` by exit name.
-        present: `(samples, devices)` bool, the devices that take part; None: all.
+        present: As for `tier_probabilities`.
     """
     hierarchy = topology.hierarchy
     tiers = {}
@@ -140,9 +141,8 @@ def by_tier(
             continue
         heard = None
         if present is not None:
-            mask = np.asarray(present, dtype=bool)
-            groups = [list(hierarchy.devices_below(name)) for name in names]
-            heard = np.stack([mask[:, group].any(axis=1) for group in groups], axis=1)
+            nodes = hierarchy.heard(present).nodes
+            heard = np.stack([nodes[name] for name in names], axis=1)
         tiers[tier.name] = most_confident([by_exit[name] for name in names], heard)
     return tiers
 

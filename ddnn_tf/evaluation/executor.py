@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tensorflow as tf
 
 from ddnn_tf.datasets import MultiViewDataset
@@ -161,8 +160,7 @@ def _answers_without(
     samples = len(data.split["test"])
     answers: dict[tuple[str, ...], Probabilities] = {}
     for missing in trial.missing:
-        takes_part = np.array([name not in missing for name in trial.devices])
-        present = np.tile(takes_part, (samples, 1))
+        present = trial.topology.hierarchy.presence(missing, samples)
         answers[missing] = tier_probabilities(masked, trial.topology, views, present)
     return answers
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import ddnn_tf
-from ddnn_tf import aggregation, blocks, callbacks, hierarchy, network, parts, training, wiring
+from ddnn_tf import aggregation, blocks, callbacks, hierarchy, network, parts, presence, training, wiring
 from ddnn_tf.datasets import DataSource
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions
@@ -27,7 +27,7 @@ __all__ = ["Trial", "subsets"]
 
 _FORMAT = 2
 # The modules that decide what a training gives: other code makes other trials.
-_SOURCES = (aggregation, blocks, callbacks, hierarchy, network, parts, training, wiring)
+_SOURCES = (aggregation, blocks, callbacks, hierarchy, network, parts, presence, training, wiring)
 # Beyond this, the sets of failed devices are too many to look at all of them.
 _MOST_DEVICES = 8
 

@@ -93,7 +93,8 @@ def test_an_edge_whose_devices_failed_does_not_speak() -> None:
     views = {f"device_{number}": images[:, number] for number in range(2)}
     present = np.tile([False, True], (9, 1))
     tiers = tier_probabilities(model, topology, views, present)
-    inputs = {name: view.astype(np.float32) for name, view in views.items()} | {"present": present}
+    inputs = {name: view.astype(np.float32) for name, view in views.items()}
+    inputs["present"] = topology.hierarchy.all_present(present)
     by_exit = dict(zip(model.output_names, model.predict(inputs, verbose=0), strict=True))
     assert np.allclose(tiers["edge"], by_exit["edge_1"])
 
