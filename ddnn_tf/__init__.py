@@ -33,6 +33,7 @@ _HOME = {
     "build": "network",
     "build_individual": "network",
     "with_presence": "network",
+    "without_presence": "network",
     "load_model": "saving",
     "convp": "blocks",
     "fc": "blocks",
@@ -43,6 +44,8 @@ _HOME = {
     "load_dataset": "datasets",
     "train": "training",
     "TrainingOptions": "training",
+    "Recipe": "recipes",
+    "register_recipe": "recipes",
     "BatchStatistics": "callbacks",
     "evaluate": "evaluation",
 }

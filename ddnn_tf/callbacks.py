@@ -17,7 +17,7 @@ from ddnn_tf.documents import atomic_write
 from ddnn_tf.input_range import warn_of_scaled_inputs
 from ddnn_tf.progress import Progress
 
-__all__ = ["BatchStatistics", "Checkpoint", "ProgressBar"]
+__all__ = ["AveragedWeights", "BatchStatistics", "Checkpoint", "ProgressBar"]
 
 STATISTICS_SAMPLES = 1024
 
@@ -94,6 +94,28 @@ def _first_samples(inputs: Any) -> Any:
     return _first_samples(tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches))
 
 
+class AveragedWeights(tf.keras.callbacks.Callback):
+    """Puts the optimizer's moving average of the weights in their place while they are validated.
+
+    Stand it before `BatchStatistics`, which then recounts for the averaged weights. The optimizer is one with
+    `use_ema=True`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._trained: list[NDArray[Any]] | None = None
+
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        self._trained = self.model.get_weights()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def put_back(self) -> None:
+        """Gives the model the weights back that training goes on with."""
+        if self._trained is not None:
+            self.model.set_weights(self._trained)
+            self._trained = None
+
+
 class Checkpoint(tf.keras.callbacks.Callback):
     """Keeps the best weights and, in a directory if there is one, all it takes to go on.
 
@@ -101,6 +123,8 @@ class Checkpoint(tf.keras.callbacks.Callback):
         directory: Where to keep `<model name>.checkpoint.npz`, and `<model name>.csv`, the log; None
             keeps the best weights in memory only.
         fingerprint: What is being trained; a checkpoint with another one is refused.
+        first_epoch: The first epoch, from 0, that may be the best.
+        averaged: Stands in while the model is validated; its weights are the ones to keep.
 
     Attributes:
         history: Each measure by name, one number per epoch done.
@@ -108,8 +132,16 @@ class Checkpoint(tf.keras.callbacks.Callback):
         best_epoch: That epoch, from 0.
     """
 
-    def __init__(self, directory: str | Path | None, fingerprint: str) -> None:
+    def __init__(
+        self,
+        directory: str | Path | None,
+        fingerprint: str,
+        *,
+        first_epoch: int = 0,
+        averaged: AveragedWeights | None = None,
+    ) -> None:
         super().__init__()
+        self._first_epoch, self._averaged = first_epoch, averaged
         self._directory = None if directory is None else Path(directory)
         self._fingerprint = fingerprint
         self.history: dict[str, list[float]] = {}
@@ -155,9 +187,12 @@ class Checkpoint(tf.keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         losses = self.history["val_loss"]
-        if not self.best_weights or losses[-1] < losses[self.best_epoch]:
+        is_better = self.best_epoch < self._first_epoch or losses[-1] < losses[self.best_epoch]
+        if not self.best_weights or is_better:
             self.best_epoch = epoch
             self.best_weights = self.model.get_weights()
+        if self._averaged is not None:
+            self._averaged.put_back()
         if self._directory is not None:
             self._save()
 

@@ -32,6 +32,7 @@ __all__ = [
     "feature_map",
     "join",
     "with_presence",
+    "without_presence",
 ]
 
 PRESENCE = "present"
@@ -127,6 +128,21 @@ def with_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
     masked = build(topology, presence=True)
     masked.set_weights(model.get_weights())
     return masked
+
+
+def without_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
+    """The same trained network without the input `present`: the one to keep, to cut and to export.
+
+    Args:
+        model: A model of `build(topology, presence=True)`.
+        topology: Its topology.
+
+    Returns:
+        A model of `build(topology)`, holding a copy of the weights.
+    """
+    plain = build(topology)
+    plain.set_weights(model.get_weights())
+    return plain
 
 
 def feature_map(node: Node, inputs: tf.Tensor) -> tf.Tensor:

@@ -28,7 +28,7 @@ import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.documents import atomic_write, check_same, claimed_directory, one_sentence, read_json, write_text
 from ddnn_tf.evaluation import Evaluation, choose_thresholds, evaluate
-from ddnn_tf.network import build, build_individual
+from ddnn_tf.network import build, build_individual, without_presence
 from ddnn_tf.optimization import Optimized
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions, train
@@ -48,7 +48,7 @@ class _Record(BaseModel):
     version: str
     data: DataSource
     data_sha256: str
-    options: dict[str, int | float | dict[str, float | bool]]
+    options: dict[str, int | float | dict[str, str | float | bool | dict[str, float]]]
     # SHA-256 by file, once the run is finished: a model belongs to these thresholds and measures.
     models: dict[Literal["model.keras", "individual.keras"], str] = {}
 
@@ -144,7 +144,11 @@ def train_run(
             _check_source(source, data)
         for name in names:
             tf.keras.utils.set_random_seed(options.seed)
-            models[name] = build(topology) if name == _MODEL else build_individual(topology)
+            models[name] = (
+                build(topology, presence=options.recipe.fails_nodes)
+                if name == _MODEL
+                else build_individual(topology)
+            )
         optimized = Optimized(models[_MODEL], **_given(extra)) if any(extra.values()) else None
         if overwrite:
             for name in (_MODEL, _INDIVIDUAL, _THRESHOLDS, _METRICS):
@@ -162,6 +166,7 @@ def train_run(
                 options=options,
                 loss_weights=topology.loss_weights if name == _MODEL else None,
                 individual=name == _INDIVIDUAL,
+                nodes=topology.hierarchy.failable_names,
                 directory=place,
                 callbacks=[
                     *([] if wrapped is None else wrapped.callbacks),
@@ -170,6 +175,8 @@ def train_run(
             )
             if wrapped is not None:
                 wrapped.finish()
+        if options.recipe.fails_nodes:
+            models[_MODEL] = without_presence(models[_MODEL], topology)
         thresholds = choose_thresholds(models[_MODEL], topology, data)
         evaluation = evaluate(models[_MODEL], topology, data, thresholds, models.get(_INDIVIDUAL))
         write_text(place / _THRESHOLDS, json.dumps(thresholds, indent=2) + "\n")

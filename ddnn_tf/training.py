@@ -20,22 +20,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from ddnn_tf.augmentation import Augmentation
-from ddnn_tf.callbacks import STATISTICS_SAMPLES, BatchStatistics, Checkpoint, ProgressBar
+from ddnn_tf.callbacks import STATISTICS_SAMPLES, AveragedWeights, BatchStatistics, Checkpoint, ProgressBar
 from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.failures import Failures
+from ddnn_tf.feeding import Feed
+from ddnn_tf.network import PRESENCE
+from ddnn_tf.recipes import RECIPES, Recipe
+from ddnn_tf.twins import Twin, optimizer_of
 
 __all__ = ["TrainingOptions", "TrainingResult", "train"]
-
-_VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,14 @@ class TrainingOptions:
     Attributes:
         epochs: Passes over the training samples.
         batch_size: Samples per step.
-        learning_rate: Adam's alpha.
+        learning_rate: Adam's alpha; None: that of the recipe.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         epsilon: Adam's epsilon.
         seed: Seed of the initial weights (`set_random_seed`), of the order of the samples and of their
             augmentation.
         augmentation: How training pictures are changed; None: not at all.
+        recipe: All else that is done to train well; the default is the paper's, which is nothing.
 
     Raises:
         ValueError: A number that makes no sense.
@@ -59,14 +61,17 @@ class TrainingOptions:
 
     epochs: int = 100
     batch_size: int = 64
-    learning_rate: float = 0.001
+    learning_rate: float | None = None
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
     seed: int = 0
     augmentation: Augmentation | None = None
+    recipe: Recipe = RECIPES["paper"]
 
     def __post_init__(self) -> None:
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", self.recipe.learning_rate)
         for name in ("epochs", "batch_size", "learning_rate", "epsilon"):
             value = getattr(self, name)
             if not value > 0 or not math.isfinite(value):
@@ -78,8 +83,12 @@ class TrainingOptions:
             raise ValueError(f"Expected `seed` between 0 and {2**31 - 1}, but got {self.seed}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for records; without the augmentation, if there is none."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Plain data for records; without the augmentation, if there is none, and the paper's recipe."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        values["recipe"] = self.recipe.differences()
+        if self.recipe == RECIPES["paper"]:
+            del values["recipe"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,7 @@ def train(
     options: TrainingOptions | None = None,
     loss_weights: Mapping[str, float] | None = None,
     individual: bool = False,
+    nodes: Sequence[str] | None = None,
     directory: str | Path | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     progress: bool = True,
@@ -119,6 +129,8 @@ def train(
         loss_weights: Weight of each output's loss; equal if None.
         individual: The model is one of `build_individual`: each output learns only from the samples that its
             device sees.
+        nodes: Names of the nodes of the input `present` (`Hierarchy.failable_names`), for a recipe that lets
+            them fail; None: the devices.
         directory: Where to keep `<model name>.checkpoint.npz` (removed by nobody but you) and
             `<model name>.csv`, the log. A checkpoint there of the same training is continued.
         callbacks: More Keras callbacks, e.g. `tf.keras.callbacks.TensorBoard`.
@@ -129,59 +141,115 @@ def train(
 
     Raises:
         TypeError: A callback of Keras 3.
-        ValueError: Data that do not fit the model, an augmentation without pictures, or a checkpoint of
-            another training.
+        ValueError: Data that do not fit the model, an augmentation without pictures, a recipe that lets nodes
+            fail that the model cannot be told of, or a checkpoint of another training.
     """
     options = options or TrainingOptions()
+    recipe = options.recipe.alone() if individual else options.recipe
     _check_fit(model, data)
     _check_callbacks(callbacks)
-    data = data.with_devices(model.input_names)
+    failures = _failures(model, recipe, nodes)
+    data = data.with_devices([name for name in model.input_names if name != PRESENCE])
     if options.augmentation is not None:
         options.augmentation.check_fit(data.shapes)
     tf.keras.utils.set_random_seed(options.seed)
-    model.compile(
-        optimizer=tf.keras.optimizers.Adam(
-            options.learning_rate, options.beta_1, options.beta_2, options.epsilon
+    twin = Twin(model, recipe, options.epochs)
+    steps = math.ceil(len(data.split["train"]) / options.batch_size)
+    trained = twin.model
+    trained.compile(
+        optimizer=optimizer_of(
+            recipe,
+            trained,
+            _rate(recipe, float(options.learning_rate or 0), steps * options.epochs),
+            beta_1=options.beta_1,
+            beta_2=options.beta_2,
+            epsilon=options.epsilon,
         ),
-        loss=dict.fromkeys(model.output_names, "sparse_categorical_crossentropy"),
+        loss=dict.fromkeys(model.output_names, _loss(recipe)),
         loss_weights=None if loss_weights is None else dict(loss_weights),
         weighted_metrics=["accuracy"],
     )
-    keeper = Checkpoint(directory, _fingerprint(model, data, options, loss_weights))
-    keeper.restore(model)
+    averaged = AveragedWeights() if recipe.averaging else None
+    keeper = Checkpoint(
+        directory,
+        _fingerprint(model, data, options, loss_weights),
+        first_epoch=twin.first_binary_epoch,
+        averaged=averaged,
+    )
+    keeper.restore(trained)
     if keeper.epochs_done < options.epochs:
-        weights = {
-            part: _weights(data, part, len(model.outputs), individual) for part in ("train", "validation")
-        }
+        shares = recipe.shares(len(model.output_names), options.epochs)
+        feed = Feed(trained, data, options, shares=shares, individual=individual, failures=failures)
         with ProgressBar(model.name, options.epochs, done=keeper.epochs_done, show=progress) as bar:
-            model.fit(
-                _training_batches(model, data, weights["train"], options, keeper.epochs_done),
+            trained.fit(
+                feed.training(keeper.epochs_done),
                 initial_epoch=keeper.epochs_done,
                 epochs=options.epochs,
-                steps_per_epoch=math.ceil(len(data.split["train"]) / options.batch_size),
-                validation_data=_validation_batches(model, data, weights["validation"]),
+                steps_per_epoch=steps,
+                validation_data=feed.validation(),
                 verbose=0,
                 callbacks=[
-                    BatchStatistics(data.rows(data.split["train"][:STATISTICS_SAMPLES])),
+                    *twin.callbacks,
+                    *([] if averaged is None else [averaged]),
+                    BatchStatistics(feed.statistics(STATISTICS_SAMPLES)),
                     keeper,
                     bar,
                     *callbacks,
                 ],
             )
-    model.set_weights(keeper.best_weights)
+    model.set_weights(twin.finished(keeper.best_weights))
     return TrainingResult(keeper.history, keeper.best_epoch)
+
+
+def _failures(model: tf.keras.Model, recipe: Recipe, nodes: Sequence[str] | None) -> Failures | None:
+    """Who fails in training; raises ValueError for a model that cannot be told."""
+    if not recipe.fails_nodes:
+        return None
+    if PRESENCE not in model.input_names:
+        raise ValueError(
+            f"The recipe '{recipe.name}' lets nodes fail, but the model has no input '{PRESENCE}': train "
+            "`build(topology, presence=True)`, and give its weights to `build(topology)`."
+        )
+    devices = [name for name in model.input_names if name != PRESENCE]
+    return Failures(recipe, devices, nodes or devices)
+
+
+def _rate(recipe: Recipe, highest: float, steps: int) -> Any:
+    """The learning rate, or its schedule."""
+    if recipe.schedule == "constant":
+        return highest
+    rising = round(recipe.warm_up * steps)
+    if not rising:
+        return tf.keras.optimizers.schedules.CosineDecay(highest, steps)
+    return tf.keras.optimizers.schedules.CosineDecay(
+        0.0, steps - rising, warmup_target=highest, warmup_steps=rising
+    )
+
+
+def _loss(recipe: Recipe) -> Any:
+    if not recipe.label_smoothing:
+        return "sparse_categorical_crossentropy"
+
+    def smoothed(labels: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+        classes = answers.shape[-1]
+        targets = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), classes)
+        share = recipe.label_smoothing
+        return tf.keras.losses.categorical_crossentropy(targets, answers, label_smoothing=share)
+
+    return smoothed
 
 
 def _check_fit(model: tf.keras.Model, data: MultiViewDataset) -> None:
     """Raises ValueError for a model that takes or gives something else than the data have."""
     for name, tensor in zip(model.input_names, model.inputs, strict=True):
+        if name == PRESENCE:
+            continue
         shape = data.shapes.get(name)
         if shape != tuple(tensor.shape[1:]):
             found = f"views of {', '.join(data.views)}" if shape is None else f"{shape} for it"
             raise ValueError(
                 f"The model's input '{name}' is {tuple(tensor.shape[1:])}, but the data set '{data.name}' "
-                f"has {found}: train a model of `build(topology)` that fits the data; `present` is for a "
-                "trained one."
+                f"has {found}: train a model of `build(topology)` that fits the data."
             )
     classes = int(model.outputs[0].shape[-1])
     if classes != len(data.class_names):
@@ -200,84 +268,6 @@ def _check_callbacks(callbacks: Sequence[object]) -> None:
                 f"Expected `callbacks` to be of Keras 2, but got {kind.__module__}.{kind.__qualname__}: make "
                 "them with `tf.keras.callbacks`; the package `keras` is Keras 3."
             )
-
-
-def _weights(data: MultiViewDataset, part: str, outputs: int, individual: bool) -> NDArray[np.float32]:
-    """`(samples, outputs)` weights of the loss: the class's, and 0 where an output's device sees nothing."""
-    of_class = data.class_weights()[data.targets(part)]
-    weights = np.repeat(of_class[:, None], outputs, axis=1)
-    if individual:
-        weights[~data.present(part)] = 0
-    return weights
-
-
-def _training_batches(
-    model: tf.keras.Model,
-    data: MultiViewDataset,
-    weights: NDArray[np.float32],
-    options: TrainingOptions,
-    first_epoch: int,
-) -> tf.data.Dataset:
-    """Batches of all epochs to come, each epoch in an order of its own."""
-    count = len(data.split["train"])
-    read = _reader(model, data, "train", weights)
-    presence = tf.constant(data.present("train"))
-
-    def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = tf.stack([tf.constant(options.seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=seed)
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
-        return tf.data.Dataset.zip((batches, tf.data.Dataset.from_tensors(epoch).repeat()))
-
-    def batch(rows: tf.Tensor, epoch: tf.Tensor) -> tuple[dict[str, tf.Tensor], ...]:
-        views, *others = read(rows)
-        if options.augmentation is not None:
-            # A number of its own for each batch, the same in a training that is resumed.
-            seed = tf.stack([tf.constant(options.seed, tf.int64), epoch * count + tf.cast(rows[0], tf.int64)])
-            views = options.augmentation(views, tf.gather(presence, rows), seed)
-        return views, *others
-
-    epochs = tf.data.Dataset.range(first_epoch, options.epochs)
-    return epochs.flat_map(epoch_order).map(batch).prefetch(2)
-
-
-def _validation_batches(
-    model: tf.keras.Model, data: MultiViewDataset, weights: NDArray[np.float32]
-) -> tf.data.Dataset:
-    order = tf.data.Dataset.range(len(data.split["validation"])).batch(_VALIDATION_BATCH)
-    return order.map(_reader(model, data, "validation", weights)).prefetch(1)
-
-
-def _reader(
-    model: tf.keras.Model, data: MultiViewDataset, part: str, weights: NDArray[np.float32]
-) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], ...]]:
-    """A function of samples of a part, `(batch,)` int, that gives a batch as Keras takes it."""
-    rows, shapes = data.split[part], data.shapes
-    labels, of_samples = tf.constant(data.targets(part)), tf.constant(weights)
-
-    def views(chosen: NDArray[Any]) -> list[NDArray[np.uint8]]:
-        return list(data.rows(rows[chosen]).values())
-
-    def read(chosen: tf.Tensor) -> tuple[dict[str, tf.Tensor], ...]:
-        # The views stay in NumPy, or on the disk: TensorFlow would keep a copy of them all.
-        tensors = tf.numpy_function(views, [chosen], [tf.uint8] * len(shapes), stateful=False)
-        named = dict(zip(shapes, tensors, strict=True))
-        for device, shape in shapes.items():
-            named[device].set_shape((None, *shape))
-        return _named(model, named, tf.gather(labels, chosen), tf.gather(of_samples, chosen))
-
-    return read
-
-
-def _named(
-    model: tf.keras.Model, views: Mapping[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor
-) -> tuple[dict[str, tf.Tensor], ...]:
-    """A batch as Keras takes it: inputs, targets and sample weights by name."""
-    return (
-        {name: tf.cast(view, tf.float32) for name, view in views.items()},
-        dict.fromkeys(model.output_names, labels),
-        dict(zip(model.output_names, tf.unstack(weights, axis=1), strict=True)),
-    )
 
 
 def _fingerprint(

@@ -11,7 +11,8 @@ import tensorflow as tf
 from unlike import UNLIKE
 
 from ddnn_tf.datasets import MultiViewDataset
-from ddnn_tf.network import build, build_individual
+from ddnn_tf.network import PRESENCE, build, build_individual, without_presence
+from ddnn_tf.recipes import Recipe
 from ddnn_tf.topology import Cloud, Topology
 from ddnn_tf.training import TrainingOptions, TrainingResult, train
 
@@ -222,11 +223,72 @@ def test_data_that_do_not_fit_are_refused_before_training(
         train(build(Topology(**{"classes": 2, **change})), tiny_data, options=OPTIONS)
 
 
-def test_a_model_with_presence_is_not_for_training(
+def test_a_recipe_that_lets_devices_fail_needs_a_model_that_can_be_told(
     tiny_topology: Topology, tiny_data: MultiViewDataset
 ) -> None:
-    with pytest.raises(ValueError, match="`present` is for a trained one"):
-        train(build(tiny_topology, presence=True), tiny_data, options=OPTIONS)
+    dropping = replace(OPTIONS, recipe=Recipe(drop=0.5))
+    with pytest.raises(ValueError, match="no input 'present': train `build\\(topology, presence=True\\)`"):
+        train(build(tiny_topology), tiny_data, options=dropping)
+
+
+def test_devices_that_fail_in_training_change_the_weights_reproducibly(
+    tiny_topology: Topology, tiny_data: MultiViewDataset
+) -> None:
+    trained = []
+    for drop in (0.0, 1.0, 1.0):
+        tf.keras.utils.set_random_seed(1)
+        model = build(tiny_topology, presence=True)
+        train(model, tiny_data, options=replace(OPTIONS, recipe=Recipe(drop=drop)))
+        trained.append(without_presence(model, tiny_topology))
+    plain = fresh(tiny_topology)
+    train(plain, tiny_data, options=OPTIONS)
+    assert same(trained[0], plain)
+    assert not same(trained[0], trained[1])
+    assert same(trained[1], trained[2])
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(schedule="cosine", warm_up=0.2, label_smoothing=0.1),
+        Recipe(averaging=0.9, drop=0.5),
+        Recipe(real_epochs=0.5, activation_gradient="approx_sign", kernel_gradient="magnitude_aware_sign"),
+        Recipe(distillation=1.0, weight_shift=0.5, branch_gradient=0.5, activation_gradient="swish_sign"),
+        Recipe(optimizer="bop"),
+    ],
+    ids=["schedule", "average", "real first", "exits", "bop"],
+)
+def test_every_recipe_trains_and_resumes_to_the_same_weights(
+    recipe: Recipe, tiny_topology: Topology, tiny_data: MultiViewDataset, tmp_path: Path
+) -> None:
+    def network() -> tf.keras.Model:
+        tf.keras.utils.set_random_seed(1)
+        return build(tiny_topology, presence=recipe.fails_nodes)
+
+    options = replace(OPTIONS, recipe=recipe)
+    whole, resumed = network(), network()
+    result = train(whole, tiny_data, options=options)
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), tiny_data, options=options, directory=tmp_path, callbacks=[Kill(3)])
+    train(resumed, tiny_data, options=options, directory=tmp_path)
+    assert same(whole, resumed)
+    assert result.best_epoch >= recipe.real_epochs * options.epochs
+    assert np.isfinite(result.history["val_loss"]).all()
+    outputs = whole.predict(
+        tiny_data.inputs("test") | {PRESENCE: np.ones((len(tiny_data.targets("test")), 2), bool)}, verbose=0
+    )
+    assert all(np.isfinite(output).all() for output in outputs)
+
+
+def test_an_average_is_validated_and_kept_while_training_goes_on_from_the_weights(
+    tiny_topology: Topology, tiny_data: MultiViewDataset
+) -> None:
+    averaged, plain = fresh(tiny_topology), fresh(tiny_topology)
+    result = train(averaged, tiny_data, options=replace(OPTIONS, recipe=Recipe(averaging=0.9)))
+    expected = train(plain, tiny_data, options=OPTIONS)
+    assert result.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-5)
+    assert result.history["val_loss"] != pytest.approx(expected.history["val_loss"], rel=1e-3)
+    assert not same(averaged, plain)
 
 
 def test_rare_classes_weigh_more_where_data_are_balanced(

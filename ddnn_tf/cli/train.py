@@ -12,9 +12,11 @@ from ddnn_tf.cli.evaluate import print_evaluation
 from ddnn_tf.datasets import DATASETS, fitting_topology
 from ddnn_tf.datasets.source import DatasetKind
 from ddnn_tf.documents import check_writable
+from ddnn_tf.recipes import RECIPES
 from ddnn_tf.schemes import SCHEMES
 from ddnn_tf.topology import ONE_DEVICE, Topology
 
+_RECIPE_NAMES = ", ".join(RECIPES.registered)
 _SCHEME_NAMES = ", ".join(SCHEMES.registered)
 
 
@@ -40,7 +42,11 @@ def train(
     ] = None,
     upper: Annotated[
         str | None,
-        typer.Option("--upper", help=f"Aggregation at edges and cloud: {_SCHEME_NAMES}.", show_default="CC"),
+        typer.Option(
+            "--upper",
+            help=f"Aggregation at edges and cloud: {_SCHEME_NAMES}.",
+            show_default="CC; with --recipe robust WCC",
+        ),
     ] = None,
     cloud_precision: Annotated[
         str | None,
@@ -52,6 +58,10 @@ def train(
         Path | None,
         typer.Option("--topology", help="YAML file with the whole hierarchy, in place of the five above."),
     ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option("--recipe", help=f"How to train: {_RECIPE_NAMES}. robust survives missing devices."),
+    ] = "paper",
     quantization_aware: Annotated[
         bool, typer.Option("--quantization-aware", help="Train float blocks for 8-bit integers.")
     ] = False,
@@ -93,11 +103,14 @@ def train(
 
         ddnn train --data folder --path pictures --augment shift=0.1,mirror --out runs/mine
 
+        ddnn train --data scenes --recipe robust --out runs/robust
+
         ddnn train --data scenes --topology hierarchy.yaml --out runs/own
 
         ddnn train --data scenes --cloud-precision float --quantization-aware --out runs/mixed
     """
     check_writable(out)
+    chosen_recipe = RECIPES[recipe]
     changes = _changes(augment)
     figure_2 = {
         "configuration": configuration,
@@ -120,10 +133,12 @@ def train(
     augmentation = Augmentation(**changes) if changes else None
     evaluation = train_run(
         out,
-        written or fitting_topology(loaded, **form),
+        written or fitting_topology(loaded, **{"upper": chosen_recipe.upper, **form}),
         source,
         loaded,
-        TrainingOptions(epochs=epochs, batch_size=batch_size, seed=seed, augmentation=augmentation),
+        TrainingOptions(
+            epochs=epochs, batch_size=batch_size, seed=seed, augmentation=augmentation, recipe=chosen_recipe
+        ),
         overwrite=overwrite,
         tensorboard=tensorboard,
         quantization_aware=quantization_aware,

@@ -19,7 +19,7 @@ from ddnn_tf.evaluation.accuracy import named_outputs, tier_probabilities
 from ddnn_tf.evaluation.store import Answers, Probabilities, TrialStore
 from ddnn_tf.evaluation.trial import Trial
 from ddnn_tf.interrupts import deferred_interrupts, end_with_parent
-from ddnn_tf.network import build, build_individual, with_presence
+from ddnn_tf.network import build, build_individual, with_presence, without_presence
 from ddnn_tf.progress import Progress
 from ddnn_tf.training import train
 
@@ -115,11 +115,12 @@ def _train_trial(trial: Trial, directory: Path) -> str:
         raise ValueError(f"The data set '{data.name}' changed during the run: start again.")
     data = data.with_devices(trial.devices)
     tf.keras.utils.set_random_seed(trial.options.seed)
+    fails_nodes = trial.options.recipe.fails_nodes and not trial.is_individual
     if trial.is_individual:
         model = build_individual(trial.topology)
         weights = None
     else:
-        model = build(trial.topology)
+        model = build(trial.topology, presence=fails_nodes)
         weights = trial.topology.loss_weights
     place = store.checkpoints(trial)
     train(
@@ -128,9 +129,12 @@ def _train_trial(trial: Trial, directory: Path) -> str:
         options=trial.options,
         loss_weights=weights,
         individual=trial.is_individual,
+        nodes=trial.topology.hierarchy.failable_names,
         directory=place,
         progress=False,
     )
+    if fails_nodes:
+        model = without_presence(model, trial.topology)
     seconds = time.perf_counter() - start
     answers = Answers(
         validation=_answers(model, trial, data, "validation"),

@@ -18,7 +18,21 @@ from pathlib import Path
 import tensorflow as tf
 
 import ddnn_tf
-from ddnn_tf import aggregation, blocks, callbacks, hierarchy, network, parts, presence, training, wiring
+from ddnn_tf import (
+    aggregation,
+    blocks,
+    callbacks,
+    failures,
+    feeding,
+    hierarchy,
+    network,
+    parts,
+    presence,
+    recipes,
+    training,
+    twins,
+    wiring,
+)
 from ddnn_tf.datasets import DataSource
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions
@@ -27,7 +41,21 @@ __all__ = ["Trial", "subsets"]
 
 _FORMAT = 2
 # The modules that decide what a training gives: other code makes other trials.
-_SOURCES = (aggregation, blocks, callbacks, hierarchy, network, parts, presence, training, wiring)
+_SOURCES = (
+    aggregation,
+    blocks,
+    callbacks,
+    failures,
+    feeding,
+    hierarchy,
+    network,
+    parts,
+    presence,
+    recipes,
+    training,
+    twins,
+    wiring,
+)
 # Beyond this, the sets of failed devices are too many to look at all of them.
 _MOST_DEVICES = 8
 

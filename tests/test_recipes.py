@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ddnn_tf.recipes import RECIPES, Recipe
+
+
+def test_paper_is_nothing_but_the_papers_training() -> None:
+    assert RECIPES["paper"].differences() == {"name": "paper"}
+    assert not RECIPES["paper"].fails_nodes
+
+
+def test_what_differs_from_the_paper_is_plain_data() -> None:
+    recipe = Recipe("mine", drop=0.5, survival={"edge_0": 0.9})
+    assert recipe.differences() == {"name": "mine", "drop": 0.5, "survival": {"edge_0": 0.9}}
+
+
+def test_devices_alone_train_without_what_concerns_the_whole() -> None:
+    alone = replace(RECIPES["robust"], distillation=1, weight_shift=0.5).alone()
+    assert not alone.fails_nodes
+    assert (alone.distillation, alone.weight_shift) == (0, 0)
+    assert alone.schedule == "cosine"
+
+
+def test_loss_weights_move_from_the_lowest_exit_to_the_highest() -> None:
+    shares = Recipe(weight_shift=1.0).shares(exits=3, epochs=5)
+    assert shares[0].tolist() == [2, 1, 0]
+    assert shares[-1].tolist() == [0, 1, 2]
+    assert np.allclose(shares.mean(axis=0), 1)
+    assert (Recipe().shares(2, 1) == 1).all()
+    assert (Recipe(weight_shift=1.0).shares(1, 4) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"learning_rate": 0}, "`learning_rate` to be positive, but got 0"),
+        ({"drop": 1.5}, r"`drop` in 0\.\.1, but got 1\.5"),
+        ({"survival": {"edge_0": -1}}, r"`survival of edge_0` in 0\.\.1, but got -1"),
+        ({"averaging": 1.0}, r"`averaging` in 0\.\.1, 1 excluded, but got 1"),
+        ({"distillation": -1}, "`distillation` not to be negative"),
+        ({"schedule": "step"}, "`schedule` to be one of constant, cosine, but got 'step'"),
+        ({"warm_up": 0.1}, "`warm_up` with the schedule 'cosine', but got 'constant'"),
+        ({"mask_absent": True}, "`mask_absent` with a positive `drop`"),
+        ({"optimizer": "bop", "averaging": 0.9}, "`averaging` with the optimizer 'adam'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**fields)  # type: ignore[arg-type]
+
+
+def test_an_unknown_recipe_is_an_error_that_names_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"recipe to be one of paper, robust.*, but got 'bold'"):
+        RECIPES["bold"]
