@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from skipping import SKIPPING
 from unlike import UNLIKE
 
 from ddnn_tf.communication import bytes_at_exit, bytes_per_link, bytes_per_sample, device_bytes, raw_bytes
@@ -94,3 +96,28 @@ def test_a_deep_tree_sends_what_its_links_say() -> None:
         }
     )
     assert raw_bytes(topology) == (2 * 8 * 6 * 3 + 10 + 2) / 4
+
+
+def test_skip_links_carry_bytes_in_the_share_of_the_samples_whose_parent_is_down() -> None:
+    topology = Topology.from_yaml(SKIPPING)
+    hierarchy = topology.hierarchy
+    shares = [0.5, 0.0, 0.0, 0.5]
+    whole = bytes_per_link(topology, shares)
+    assert whole["far_0 -> cloud"] == whole["low -> cloud"] == whole["near_1 -> high"] == 0
+    assert whole == bytes_per_link(topology, shares, hierarchy.presence(samples=3))
+
+    present = np.concatenate([hierarchy.presence(["side"]), hierarchy.presence(samples=3)])
+    some = bytes_per_link(topology, shares, present)
+    assert some["far_0 -> cloud"] == 0.5 * 0.25 * hierarchy["far_0"].output.size
+    for link, share in (("far_1 -> side", 0.75), ("side -> cloud", 0.75), ("far_1 -> local", 1)):
+        assert some[link] == pytest.approx(share * whole[link]), link
+
+    down = bytes_per_link(topology, shares, hierarchy.presence(["low", "near_0"]))
+    assert down["near_1 -> high"] == 0.5 * hierarchy["near_1"].output.size
+    assert (
+        down["near_0 -> local"] == down["near_1 -> low"] == down["low -> high"] == down["low -> cloud"] == 0
+    )
+    devices = len(hierarchy.devices)
+    assert bytes_per_sample(topology, shares, hierarchy.presence(["low", "near_0"])) == pytest.approx(
+        sum(down.values()) / devices
+    )

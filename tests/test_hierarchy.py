@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree
 
+import numpy as np
 import pytest
+from skipping import CAMERAS, SKIPPING
 from unlike import UNLIKE
 
 from ddnn_tf.hierarchy import AGGREGATOR, Payload, Role, convp_shape
@@ -126,7 +128,7 @@ def test_prints_itself_as_a_tree() -> None:
     )
 
 
-@pytest.mark.parametrize("text", [UNLIKE, UNBALANCED, *map(str, CONFIGURATIONS)])
+@pytest.mark.parametrize("text", [UNLIKE, UNBALANCED, SKIPPING, *map(str, CONFIGURATIONS)])
 def test_draws_every_node_and_link(text: str) -> None:
     topology = Topology.figure_2(text) if text in CONFIGURATIONS else Topology.from_yaml(text)
     hierarchy = topology.hierarchy
@@ -154,3 +156,70 @@ def test_an_unknown_node_is_an_error_that_names_those_there_are() -> None:
 )
 def test_convp_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     assert convp_shape(shape, 5) == expected
+
+
+def test_the_nodes_that_may_fail_are_devices_then_edges() -> None:
+    hierarchy = Topology.figure_2("f", 2).hierarchy
+    assert hierarchy.failable_names == ("device_0", "device_1", "edge_0", "edge_1")
+    assert hierarchy.presence(["edge_0", "device_1"], 2).tolist() == [[True, False, False, True]] * 2
+    assert Topology.figure_2("c", 2).hierarchy.failable_names == ("device_0", "device_1")
+
+
+def test_unknown_missing_nodes_are_refused() -> None:
+    hierarchy = Topology.figure_2("e", 2).hierarchy
+    for name in ("cloud", "edge_7"):
+        with pytest.raises(ValueError, match=f"out of device_0, device_1, edge_0, but got '{name}': the oth"):
+            hierarchy.presence([name])
+
+
+def test_presence_of_devices_alone_leaves_the_edges_up() -> None:
+    hierarchy = Topology.figure_2("f", 3).hierarchy
+    assert hierarchy.all_present([[False, True, True]]).tolist() == [[False, True, True, True, True]]
+    assert np.array_equal(
+        hierarchy.all_present(hierarchy.presence(["edge_1"])), hierarchy.presence(["edge_1"])
+    )
+    for shape in ((2, 4), (3,), (2, 6)):
+        with pytest.raises(
+            ValueError, match=r"shape \(samples, 3 or 5\), but got .*: give a column for each"
+        ):
+            hierarchy.all_present(np.ones(shape))
+
+
+def test_skip_links_go_to_the_receiver_of_the_receiver() -> None:
+    hierarchy = Topology.from_yaml(SKIPPING).hierarchy
+    skips = {link.name: link for link in hierarchy.links if link.carries is Payload.SKIP}
+    assert list(skips) == ["near_1 -> high", "far_0 -> cloud", "low -> cloud"]
+    assert skips["low -> cloud"].spec == hierarchy["low"].output
+    assert skips["near_1 -> high"].level == hierarchy["high"].level
+    assert hierarchy["high"].senders == ("low",)
+    assert hierarchy["high"].all_senders == ("low", "near_1")
+    assert len(hierarchy["high"].inputs) == 2
+    assert [node.name for node in hierarchy.adapters_of("high")] == ["high_from_low", "high_from_near_1"]
+    assert "high  exit, CC of 1 and skips of near_1, 16" in str(hierarchy)
+
+
+def test_the_wiring_of_six_cameras_and_eight_nodes() -> None:
+    topology = Topology.from_yaml(CAMERAS)
+    hierarchy = topology.with_skips().hierarchy
+    assert hierarchy.failable_names[6:] == (
+        "edge1",
+        "edge2",
+        "edge3",
+        "edge4",
+        "fog3",
+        "fog4",
+        "fog2",
+        "fog1",
+    )
+    skips = {node.name: node.skips for node in hierarchy.receivers if node.skips}
+    assert skips == {
+        "fog3": ("camera_0", "camera_1"),
+        "fog4": ("camera_2", "camera_3", "camera_4", "camera_5"),
+        "fog2": ("edge1", "edge2", "edge3", "edge4"),
+        "fog1": ("fog3", "fog4"),
+        "cloud": ("fog2",),
+    }
+    assert not any(node.skips for node in topology.hierarchy.nodes)
+    assert hierarchy.heard(hierarchy.presence(["fog1"])).nodes["cloud"].all()
+    assert not hierarchy.heard(hierarchy.presence(["fog1", "fog2"])).nodes["cloud"].any()
+    assert not topology.hierarchy.heard(topology.hierarchy.presence(["fog1"])).nodes["cloud"].any()

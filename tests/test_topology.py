@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skipping import SKIPPING
 from unlike import UNLIKE
 
 from ddnn_tf.specs import Coding
@@ -279,3 +281,38 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_a_wide_concatenation_at_the_local_exit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'local\.0\.aggregation' is 'WCC', which makes no class vector"):
         Topology.devices_cloud(local="WCC")
+
+
+@pytest.mark.parametrize(
+    ("skips", "reason"),
+    [
+        (["nobody"], "'cloud.skips' names 'nobody', but there is no such device or edge"),
+        (["cloud"], "'cloud.skips' names 'cloud', but there is no such device or edge"),
+        (["direct"], "'cloud.skips' names 'direct', but it sends to 'cloud' anyway"),
+        (
+            ["near_1"],
+            "'cloud.skips' names 'near_1', but it sends to 'low', which does not send to 'cloud': nodes that "
+            "can send to 'cloud' past their receiver are far_0, far_1, low",
+        ),
+        (["low", "far", "far_0"], "'cloud.skips' names 'far_0' twice"),
+    ],
+)
+def test_skip_links_that_cannot_be_are_refused(skips: list[str], reason: str) -> None:
+    cloud = {"skips": skips, "adapter": [16], "units": [16]}
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        Topology.from_yaml(SKIPPING).replace(cloud=cloud)
+
+
+def test_a_skip_link_of_another_shape_needs_an_adapter() -> None:
+    edges = [{"name": "edge", "senders": ["device"], "filters": [8]}]
+    reason = r"'cloud.adapter' is left out, but .* \(edge \(8, 8, 8\), device_0 \(16, 16, 4\)"
+    with pytest.raises(ValueError, match=reason):
+        Topology(edges=edges, cloud={"skips": ["device"], "filters": [8]})
+    with pytest.raises(ValueError, match=reason):
+        Topology(edges=edges, cloud={"filters": [8]}).with_skips()
+
+
+def test_skip_links_survive_yaml() -> None:
+    topology = Topology.from_yaml(SKIPPING).with_skips()
+    assert topology.cloud.skips == ("far_0", "far_1", "low")
+    assert Topology.from_yaml(topology.to_yaml()).hierarchy == topology.hierarchy

@@ -309,10 +309,9 @@ def _objective(
 
 
 def _links_to(node: Node, hierarchy: Hierarchy) -> list[Link]:
-    """The links over which a node gets its inputs; reports are answers, not inputs."""
-    return [
-        link for link in hierarchy.links if link.receiver == node.name and link.carries is not Payload.REPORT
-    ]
+    """The links over which a node gets its inputs while nobody is down; reports are answers, not inputs."""
+    kinds = (Payload.CLASS_VECTOR, Payload.FEATURES)
+    return [link for link in hierarchy.links if link.receiver == node.name and link.carries in kinds]
 
 
 def _runs_for(link: Link, hierarchy: Hierarchy) -> bool:
