@@ -22,20 +22,79 @@ Source: Guo et al. 2017, "On Calibration of Modern Neural Networks" (temperature
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
+from ddnn_tf.documents import Document, Strict
 from ddnn_tf.exits import softmax
 
-__all__ = ["expected_calibration_error", "fit_temperature", "scaled"]
+__all__ = ["Calibration", "CalibrationOfSet", "expected_calibration_error", "fit_temperature", "scaled"]
 
 # Probabilities that were rounded to 0 in float32 were below it.
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _COLDEST, _HOTTEST = 0.01, 100.0
 # Each halves the interval of the logarithm: far more exact than any number of samples can tell.
 _BISECTIONS = 40
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class CalibrationOfSet(Strict):
+    """What was found on validation samples with a set of devices present.
+
+    Attributes:
+        devices: Names of the devices that are present, in the order of the hierarchy.
+        temperatures: By tier with an exit.
+        thresholds: T by tier, for all tiers but the last; of the network's own entropies.
+        entropies: Entropies at the lowest exit, rising: what those of later samples are compared with.
+    """
+
+    devices: tuple[str, ...]
+    temperatures: dict[str, Annotated[float, Field(gt=0)]]
+    thresholds: dict[str, _Share]
+    entropies: tuple[_Share, ...]
+
+
+class Calibration(Document):
+    """What a deployed network knows of its doubt: a part of a bundle.
+
+    Attributes:
+        risk: Largest share of wrong answers among samples that leave early (`risk.risk_thresholds`).
+        delta: Largest probability of more, for each set of devices by itself.
+        samples: Number of validation samples.
+        sets: One entry for each set of present devices, that of all devices first.
+    """
+
+    subject: ClassVar[str] = "calibration"
+
+    risk: _Share
+    delta: _Share
+    samples: Annotated[int, Field(ge=1)]
+    sets: Annotated[tuple[CalibrationOfSet, ...], Field(min_length=1)]
+
+    def of(self, devices: Iterable[str]) -> CalibrationOfSet:
+        """What holds with these devices present.
+
+        For a set without an entry nothing is promised, so no sample leaves early, and the temperatures are
+        those of the entry with the most devices missing.
+        """
+        present = frozenset(devices)
+        entry = self._by_devices.get(present)
+        if entry is not None:
+            return entry
+        fewest = min(self.sets, key=lambda entry: len(entry.devices))
+        never = dict.fromkeys(fewest.thresholds, 0.0)
+        return fewest.model_copy(update={"devices": (), "thresholds": never, "entropies": ()})
+
+    @functools.cached_property
+    def _by_devices(self) -> dict[frozenset[str], CalibrationOfSet]:
+        return {frozenset(entry.devices): entry for entry in self.sets}
 
 
 def scaled(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -219,6 +219,8 @@ def measure(
     labels: ArrayLike,
     thresholds: Mapping[str, float],
     individual: Mapping[str, float] | None = None,
+    *,
+    missing: Collection[str] = (),
 ) -> Evaluation:
     """The measures of samples whose probabilities at every tier are known.
 
@@ -228,6 +230,7 @@ def measure(
         labels: `(samples,)` int, the true classes.
         thresholds: T by tier, for all tiers but the last.
         individual: Accuracies of the devices alone, to be handed on.
+        missing: Names of the nodes that were down: their links carry nothing.
 
     Raises:
         ValueError: Thresholds of other tiers than the topology has.
@@ -245,7 +248,8 @@ def measure(
     staged = staged_inference(list(tiers.values()), [thresholds[tier] for tier in early])
     shares = staged.shares.tolist()
     answers = {tier: given.argmax(axis=1) for tier, given in tiers.items()}
-    cost = bytes_per_sample(topology, shares)
+    present = topology.hierarchy.presence(missing)
+    cost = bytes_per_sample(topology, shares, present)
     return Evaluation(
         individual_accuracy=dict(individual or {}),
         exit_accuracy={tier: float((answer == truth).mean()) for tier, answer in answers.items()},
@@ -256,7 +260,7 @@ def measure(
         exit_shares=dict(zip(tiers, shares, strict=True)),
         thresholds={tier: thresholds[tier] for tier in early},
         bytes_per_sample=cost,
-        bytes_per_link=bytes_per_link(topology, shares),
+        bytes_per_link=bytes_per_link(topology, shares, present),
         reduction=raw_bytes(topology) / cost,
         test_samples=len(truth),
     )
