@@ -129,6 +129,7 @@ class Node:
         output: The feature map that it sends up; None at local aggregators and in the cloud.
         class_vector: The class vector that a device sends to its local aggregator; else None.
         receiver: Who gets its feature map; None at local aggregators and in the cloud.
+        skip_receiver: The receiver of its receiver, if that gets its feature map while the receiver is down.
         aggregator: The local aggregator that gets a device's class vector; else None.
         exit: Its exit; None: it has none.
         coding: How a device's physical readings become 8-bit codes; None: its input is codes already.
@@ -147,6 +148,7 @@ class Node:
     output: Spec | None = None
     class_vector: Spec | None = None
     receiver: str | None = None
+    skip_receiver: str | None = None
     aggregator: str | None = None
     exit: Exit | None = None
     coding: Coding | None = None
@@ -442,9 +444,9 @@ class Hierarchy:
             if node.receiver is not None and node.output is not None:
                 level = self[node.receiver].level
                 found.append(Link(node.name, node.receiver, Payload.FEATURES, node.output, level))
-            skipped_to = self._skipped_to.get(node.name)
-            if skipped_to is not None and node.output is not None:
-                found.append(Link(node.name, skipped_to.name, Payload.SKIP, node.output, skipped_to.level))
+            if node.skip_receiver is not None and node.output is not None:
+                level = self[node.skip_receiver].level
+                found.append(Link(node.name, node.skip_receiver, Payload.SKIP, node.output, level))
         return tuple(found)
 
     def reports(self, node: Node) -> bool:
@@ -456,10 +458,15 @@ class Hierarchy:
         return next(tier for tier in self.tiers if tier.level == node.level)
 
     def passes_on(self, node: Node) -> bool:
-        """Whether a node decides alone and asks its receiver by itself, without the coordinator."""
+        """Whether a node decides alone and asks its receiver by itself, without the coordinator.
+
+        Where a skip link leads past it, or past its receiver, the coordinator sees to who is down.
+        """
         if node.role is not Role.EDGE or node.receiver is None or node.exit is None:
             return False
         above = self[node.receiver]
+        if above.skips or node.skip_receiver is not None:
+            return False
         alone = all(len(self.tier_of(each).nodes) == 1 for each in (node, above))
         return alone and above.senders == (node.name,)
 
@@ -492,11 +499,6 @@ class Hierarchy:
     @functools.cached_property
     def _by_name(self) -> dict[str, Node]:
         return {node.name: node for node in (*self.nodes, *self.adapters)}
-
-    @functools.cached_property
-    def _skipped_to(self) -> dict[str, Node]:
-        """By skip sender: the node that it sends to while its own receiver is down."""
-        return {skip: node for node in self.receivers for skip in node.skips}
 
     @functools.cached_property
     def _below(self) -> dict[str, tuple[int, ...]]:

@@ -132,4 +132,6 @@ def serve_arguments(hierarchy: Hierarchy, process: str, address: Mapping[str, st
             arguments += ["--local", address[node.aggregator]]
     if node.receiver is not None:
         arguments += ["--upper", address[node.receiver]]
+    if node.skip_receiver is not None:
+        arguments += ["--skip", address[node.skip_receiver]]
     return arguments

@@ -83,6 +83,7 @@ class _Maker:
         self._field_of: dict[str, str] = {}
         self._nodes: dict[str, Node] = {}
         self._adapters: list[Node] = []
+        self._skip_receivers: dict[str, str] = {}
 
     def make(self) -> Hierarchy:
         devices = self._devices()
@@ -96,6 +97,7 @@ class _Maker:
             name: self._skips(name, upper, receiver)
             for name, upper in [*((edge.name, edge) for edge in edges), ("cloud", self._written.cloud)]
         }
+        self._skip_receivers = {skip: name for name, skipping in skips.items() for skip in skipping}
         aggregator = {device: local.name for local, served in locals_ for device in served}
         for name, group in devices.items():
             self._nodes[name] = self._device(name, group, receiver[name], aggregator.get(name))
@@ -322,6 +324,7 @@ class _Maker:
             output=Spec(shape, kind) if blocks else sensor,
             class_vector=None if aggregator is None else self._vector,
             receiver=receiver,
+            skip_receiver=self._skip_receivers.get(name),
             aggregator=aggregator,
             coding=self._written.codings.get(name),
         )
@@ -374,6 +377,7 @@ class _Maker:
             precision=upper.precision,
             output=None if receiver is None else Spec(shape, kind),
             receiver=receiver,
+            skip_receiver=self._skip_receivers.get(name),
             exit=exit_,
         )
 

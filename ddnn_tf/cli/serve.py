@@ -12,7 +12,7 @@ import typer
 
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import print_line
-from ddnn_tf.hierarchy import AGGREGATOR
+from ddnn_tf.hierarchy import AGGREGATOR, Node
 from ddnn_tf.runtime.served import ENGINES, ServedNetwork
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ _Json = Annotated[
     bool, typer.Option("--json", help="Print each event as a line of JSON on stdout, and nothing else there.")
 ]
 _Name = Annotated[str, typer.Option("--name", help="Its name in the topology.", metavar="NAME")]
+_Skip = Annotated[
+    str | None,
+    typer.Option(
+        "--skip", help="Where the receiver of its skip link listens, if it has one.", metavar="HOST:PORT"
+    ),
+]
 
 app = typer.Typer(
     help="Run one process of a deployment until it is told to end (Ctrl-C, SIGTERM).", no_args_is_help=True
@@ -71,6 +77,7 @@ def device(
             metavar="HOST:PORT",
         ),
     ] = None,
+    skip: _Skip = None,
     source: Annotated[
         str,
         typer.Option(
@@ -107,7 +114,7 @@ def device(
     network = ServedNetwork.read(bundle)
     sensor = open_sensor(source, network, name)
     node = network.hierarchy[name]
-    peers = {AGGREGATOR: aggregator, str(node.receiver): upper}
+    peers = {AGGREGATOR: aggregator, **_receivers(node, upper, skip)}
     if local is not None and node.aggregator is not None:
         peers[node.aggregator] = local
     announce = _announcing(name, as_json)
@@ -232,6 +239,7 @@ def edge(
             "--upper", "--cloud", help="Where the edge or cloud above it listens.", metavar="HOST:PORT"
         ),
     ],
+    skip: _Skip = None,
     name: _Name = "edge_0",
     feature_wait: _FeatureWait = 0.5,
     listen: _Listen = "127.0.0.1:0",
@@ -250,7 +258,7 @@ def edge(
         ddnn serve edge bundle.zip --name edge_1 --upper 10.0.0.4:7001 --listen 10.0.0.3:7001 --certs certs
     """
     _serve_upper(
-        bundle, name, upper, feature_wait, listen, certs, plaintext, engine, wait, metrics, log, as_json
+        bundle, name, upper, feature_wait, listen, certs, plaintext, engine, wait, metrics, log, as_json, skip
     )
 
 
@@ -382,18 +390,31 @@ def _serve_upper(
     metrics: str | None,
     log: str,
     as_json: bool,
+    skip: str | None = None,
 ) -> None:
     from ddnn_tf.runtime.process import serve_upper
 
     config = _config(name, listen, certs, plaintext, wait, log)
     network = ServedNetwork.read(bundle)
+    peers = {} if receiver is None else _receivers(network.hierarchy[name], receiver, skip)
     announce = _announcing(name, as_json)
     telemetry = _telemetry(metrics, announce)
     asyncio.run(
         serve_upper(
-            name, network, receiver, config, telemetry, announce, engine=engine, features_wait=feature_wait
+            name, network, peers, config, telemetry, announce, engine=engine, features_wait=feature_wait
         )
     )
+
+
+def _receivers(node: Node, upper: str, skip: str | None) -> dict[str, str]:
+    """Addresses of the receivers of a node's feature map, by name."""
+    receivers = {str(node.receiver): upper}
+    if (node.skip_receiver is None) != (skip is None):
+        wanted = "no --skip" if node.skip_receiver is None else f"--skip HOST:PORT of {node.skip_receiver}"
+        raise ValueError(f"Expected {wanted} for {node.name}, but got {skip or 'none'}.")
+    if node.skip_receiver is not None and skip is not None:
+        receivers[node.skip_receiver] = skip
+    return receivers
 
 
 def _addresses(pairs: list[str], needed: tuple[str, ...]) -> dict[str, str]:

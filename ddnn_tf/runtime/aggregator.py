@@ -358,9 +358,21 @@ class Aggregator:
         self, step: Step, ticket: int, sample: int, until: float
     ) -> tuple[list[Report], list[str]]:
         """Has the nodes of a tier decide; edges below forward and devices offload to them meanwhile."""
-        self._order(step.order, "offload", ticket, sample)
+        self._order([name for name in step.order if name not in step.past], "offload", ticket, sample)
+        self._order([name for name in step.order if name in step.past], "skip", ticket, sample)
+        if self._is_skipped(step):
+            # One that hangs leaves time for asking above it, past it.
+            until = (time.perf_counter() + until) / 2
         forwarding = [
-            asyncio.ensure_future(self._ask(name, "Upper/Forward", Question(ticket=ticket), Accepted, until))
+            asyncio.ensure_future(
+                self._ask(
+                    name,
+                    "Upper/Forward",
+                    Question(ticket=ticket, past_receiver=name in step.past),
+                    Accepted,
+                    until,
+                )
+            )
             for name in step.forward
         ]
         chains = self.network.policy.chains
@@ -384,6 +396,12 @@ class Aggregator:
         finally:
             await asyncio.gather(*forwarding, return_exceptions=True)
         return self._heard(answers)
+
+    def _is_skipped(self, step: Step) -> bool:
+        """Whether a skip link leads past a node that is asked."""
+        hierarchy = self.network.hierarchy
+        senders = (sender for name in step.ask for sender in hierarchy[name].senders)
+        return any(hierarchy[sender].skip_receiver is not None for sender in senders)
 
     def _heard(self, answers: Sequence[Any]) -> tuple[list[Report], list[str]]:
         """Verdicts as reports, and problems in words."""
@@ -439,7 +457,7 @@ class Aggregator:
             raise ValueError(f"exits {list(names)}")
         for report in verdict.exits:
             node = self.network.hierarchy[report.name]
-            if not set(report.senders) | set(report.absent) <= set(node.senders):
+            if not set(report.senders) | set(report.absent) <= set(node.all_senders):
                 raise ValueError(f"senders {list(report.senders)}")
             if not report.senders and node.role is not Role.LOCAL:
                 raise ValueError("no senders")
@@ -541,6 +559,7 @@ class _Attached:
         return Orders(
             sense=[sense for sense in senses if self._aggregator.is_wanted(self._name, sense.ticket)],
             offload=[order for verb, order in items if verb == "offload"],
+            skip=[order for verb, order in items if verb == "skip"],
             preview=any(verb == "preview" for verb, _ in items),
         )
 

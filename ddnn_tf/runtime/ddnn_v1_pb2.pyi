@@ -59,14 +59,16 @@ class LinkBytes(_message.Message):
     def __init__(self, link: _Optional[str] = ..., payload: _Optional[int] = ...) -> None: ...
 
 class Orders(_message.Message):
-    __slots__ = ("sense", "offload", "preview")
+    __slots__ = ("sense", "offload", "preview", "skip")
     SENSE_FIELD_NUMBER: _ClassVar[int]
     OFFLOAD_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     sense: _containers.RepeatedCompositeFieldContainer[Sense]
     offload: _containers.RepeatedCompositeFieldContainer[Sense]
     preview: bool
-    def __init__(self, sense: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., offload: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., preview: _Optional[bool] = ...) -> None: ...
+    skip: _containers.RepeatedCompositeFieldContainer[Sense]
+    def __init__(self, sense: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., offload: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ..., preview: _Optional[bool] = ..., skip: _Optional[_Iterable[_Union[Sense, _Mapping]]] = ...) -> None: ...
 
 class Sense(_message.Message):
     __slots__ = ("ticket", "sample")
@@ -105,7 +107,7 @@ class Accepted(_message.Message):
     def __init__(self) -> None: ...
 
 class Question(_message.Message):
-    __slots__ = ("ticket", "senders", "thresholds", "awaited")
+    __slots__ = ("ticket", "senders", "thresholds", "awaited", "past_receiver")
     class ThresholdsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -117,11 +119,13 @@ class Question(_message.Message):
     SENDERS_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     AWAITED_FIELD_NUMBER: _ClassVar[int]
+    PAST_RECEIVER_FIELD_NUMBER: _ClassVar[int]
     ticket: int
     senders: _containers.RepeatedScalarFieldContainer[str]
     thresholds: _containers.ScalarMap[str, float]
     awaited: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ticket: _Optional[int] = ..., senders: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., awaited: _Optional[_Iterable[str]] = ...) -> None: ...
+    past_receiver: bool
+    def __init__(self, ticket: _Optional[int] = ..., senders: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., awaited: _Optional[_Iterable[str]] = ..., past_receiver: _Optional[bool] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("exits", "degraded", "reason")

@@ -55,7 +55,14 @@ class Orderly(abc.ABC):
         self._upper = Channel(callers[self.node.receiver], "Upper/Deliver", delivery, Accepted)
         self._local = self._attached
         self.channels = [self._attached, self._upper]
-        """Its streams to the aggregator, to its receiver, and to a local aggregator in another process."""
+        """Its streams to the aggregator, to its receiver (and past it), and to a local aggregator in another
+        process."""
+        self._past: Channel | None = None
+        if self.node.skip_receiver is not None:
+            self._past = Channel(callers[self.node.skip_receiver], "Upper/Deliver", delivery, Accepted)
+            self.channels.append(self._past)
+        self._sent: Bounded[int, bytes] = Bounded(_KEPT)  # to the receiver, which may prove to be down
+        self._to_skip: Bounded[int, bool] = Bounded(_KEPT)
         if self.node.aggregator is not None and self.node.aggregator in callers:
             self._local = Channel(callers[self.node.aggregator], "Upper/Deliver", delivery, Accepted)
             self.channels.append(self._local)
@@ -77,16 +84,33 @@ class Orderly(abc.ABC):
         self._local.send(Payload(ticket=ticket, content=vector or b"", absent=vector is None))
 
     def send_features(self, ticket: int, features: bytes | None) -> None:
-        """Sends a feature map; None says that there is none."""
-        self._upper.send(Payload(ticket=ticket, content=features or b"", absent=features is None))
+        """Sends a feature map, past the receiver if that was ordered; None says that there is none."""
+        channel = self._upper
+        if self._past is not None:
+            if self._to_skip.pop(ticket, False):
+                channel = self._past
+            elif features is not None:
+                self._sent[ticket] = features
+        channel.send(Payload(ticket=ticket, content=features or b"", absent=features is None))
 
     def _obey(self, orders: Orders) -> None:
         for order in orders.sense:
             self.sense(order)
         for order in orders.offload:
             self.offload(order)
+        for order in orders.skip:
+            self._skip(order)
         if orders.preview:
             self.show()
+
+    def _skip(self, order: Sense) -> None:
+        """Sends past the receiver what it has sent there, or else what it has yet to send."""
+        self._to_skip[order.ticket] = True
+        features = self._sent.pop(order.ticket, None)
+        if features is not None:
+            self.send_features(order.ticket, features)
+        else:
+            self.offload(order)
 
 
 class Device(Orderly):

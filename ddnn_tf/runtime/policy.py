@@ -20,7 +20,8 @@ runs a section, so every case can be tested on plain values:
 A sample goes up tier by tier. At the lowest tier the devices send class vectors; at each tier above, the
 devices and edges right below it send their feature maps. Several exits of a tier speak through the surest.
 The sample leaves at the first tier that is confident, as in `exits.staged_inference`; a device or edge that
-does not answer counts as absent.
+does not answer counts as absent. Past an edge that did not answer, its senders send to its receiver where a
+skip link leads there.
 
 Source: Teerapittayanon et al. 2017, Section III-D.
 """
@@ -49,12 +50,14 @@ class Step:
         order: Devices to order: to send their class vectors if the tier is that of local aggregators, else
             their feature maps.
         forward: Nodes to tell to send the feature map that they have computed.
+        past: Those of both that are to send over their skip link, past their receiver, which is down.
         ask: The nodes to ask, each with the senders that it is to hear.
     """
 
     tier: Tier
     order: tuple[str, ...]
     forward: tuple[str, ...]
+    past: frozenset[str]
     ask: Mapping[str, tuple[str, ...]]
 
     @property
@@ -106,7 +109,8 @@ class Policy:
         hierarchy: The hierarchy.
 
     Attributes:
-        specs: What each node above the devices receives, by node and sender in the node's order.
+        specs: What each node above the devices receives, by node and sender (or skip sender) in the node's
+            order.
         chains: The nodes that a verdict of a node may report of: the node itself, and those that are asked in
             turn, because each asks its receiver by itself (`Hierarchy.passes_on`).
         askers: Names of the processes that may ask a node to decide.
@@ -121,7 +125,7 @@ class Policy:
             if link.carries is not Payload.REPORT
         }
         self.specs: dict[str, dict[str, Spec]] = {
-            node.name: {sender: sent[node.name, sender] for sender in node.senders}
+            node.name: {sender: sent[node.name, sender] for sender in node.all_senders}
             for node in hierarchy.receivers
         }
         self.chains = {node.name: _chain(hierarchy, node) for node in hierarchy.receivers}
@@ -209,11 +213,19 @@ class Progress:
                 asked = [hierarchy[sender] for senders in ask.values() for sender in senders]
                 devices = tuple(node.name for node in asked if node.role is Role.DEVICE)
                 edges = tuple(node.name for node in asked if node.role is not Role.DEVICE)
-                return Step(tier, devices, edges, ask)
+                past = frozenset(
+                    sender
+                    for name, senders in ask.items()
+                    for sender in senders
+                    if sender in hierarchy[name].skips
+                )
+                return Step(tier, devices, edges, past, ask)
         return None
 
     def _senders(self, node: Node) -> tuple[str, ...]:
-        return tuple(sender for sender in node.senders if sender in self._able)
+        hierarchy, able = self._policy.hierarchy, self._able
+        past = [skip for skip in node.skips if hierarchy[skip].receiver not in able]
+        return tuple(sender for sender in (*node.senders, *past) if sender in able)
 
     def _take(self, tier: Tier, reports: Sequence[Report]) -> None:
         policy, hierarchy = self._policy, self._policy.hierarchy
@@ -261,12 +273,14 @@ def peers_of(hierarchy: Hierarchy, process: str) -> tuple[str, ...]:
     """Names of the processes that a process calls.
 
     A device calls the aggregator, the receiver of its feature map, and its local aggregator where that is a
-    process of its own; the aggregator calls all nodes above the devices; an edge calls its receiver.
+    process of its own; the aggregator calls all nodes above the devices; an edge calls its receiver. Who has
+    a skip link calls the receiver there too.
     """
     if process == AGGREGATOR:
         return tuple(node.name for node in hierarchy.uppers)
     node = hierarchy[process]
-    receivers = [hierarchy.process_of(name) for name in (node.aggregator, node.receiver) if name is not None]
+    named = (node.aggregator, node.receiver, node.skip_receiver)
+    receivers = [hierarchy.process_of(name) for name in named if name is not None]
     return tuple(dict.fromkeys([AGGREGATOR, *receivers] if node.role is Role.DEVICE else receivers))
 
 

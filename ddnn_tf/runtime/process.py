@@ -151,7 +151,7 @@ async def serve_aggregator(
 async def serve_upper(
     name: str,
     network: ServedNetwork,
-    receiver: str | None,
+    peers: Mapping[str, str],
     config: ProcessConfig,
     metrics: Metrics,
     announce: Announce,
@@ -164,7 +164,7 @@ async def serve_upper(
     Args:
         name: Its name.
         network: The network.
-        receiver: Address of the receiver of an edge's feature map.
+        peers: Addresses of the processes that it calls (`policy.peers_of`), by name.
         config: Where it listens, and whom it trusts.
         metrics: Its metrics.
         announce: Is told how far it is.
@@ -172,30 +172,26 @@ async def serve_upper(
         features_wait: Seconds to wait for its senders.
 
     Raises:
-        ConnectionError: The receiver refuses the edge, or cannot be reached.
+        ConnectionError: A peer refuses the edge, or cannot be reached.
         OSError: The port is in use.
-        ValueError: The network has no such node, or its receiver has no address.
+        ValueError: The network has no such node, or a peer has no address.
     """
     from ddnn_tf.runtime.upper import Upper
 
-    edges = {node.name: node for node in network.hierarchy.of(Role.EDGE)}
-    called = None
-    if name in edges:
-        above = str(edges[name].receiver)
-        peers = {} if receiver is None else {above: receiver}
-        called = _callers(name, network, peers, config)[above]
-    upper = Upper(name, network, metrics, engine=engine, receiver=called, wait=features_wait)
+    is_edge = any(node.name == name for node in network.hierarchy.of(Role.EDGE))
+    callers = _callers(name, network, peers, config) if is_edge else {}
+    upper = Upper(name, network, metrics, engine=engine, callers=callers, wait=features_wait)
     server = Server(name, network.fingerprint, metrics, config.certificates)
     specs = network.policy.specs[name]
     size = max(spec.size for spec in specs.values())
     server.stream("Upper/Deliver", tuple(specs), Delivery, upper.open, message_limit(size))
     server.unary("Upper/Decide", network.policy.askers[name], Question, upper.decide, _SMALL)
-    if called is not None:
+    if is_edge:
         server.unary("Upper/Forward", (AGGREGATOR,), Question, upper.forward, _SMALL)
     address = await server.start(config.listen)
-    channels = () if upper.channel is None else (upper.channel,)
+    channels = list(upper.channels.values())
     try:
-        await _run(server, channels, config, address, announce, [] if called is None else [called])
+        await _run(server, channels, config, address, announce, list(callers.values()))
     finally:
         upper.close()
 

@@ -86,7 +86,7 @@ class ServedNetwork:
         """
         described = self.hierarchy[node]
         assert described.scheme is not None
-        return described.scheme.complete(described.senders, given)
+        return described.scheme.complete(described.all_senders, given)
 
     def runner(self, section: str, engine: str = "tflite") -> Runner:
         """A function that runs a section: its inputs by sender to its outputs.

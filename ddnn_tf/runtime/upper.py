@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import grpc
@@ -62,7 +63,8 @@ class Upper:
         network: The network.
         metrics: Its metrics.
         engine: What its sections run on.
-        receiver: The way to the receiver of its feature map; None where it has none.
+        callers: The ways to its peers (`policy.peers_of`), by name: the receiver of its feature map, and of
+            its skip link.
         wait: Seconds to wait for its senders.
 
     Raises:
@@ -76,7 +78,7 @@ class Upper:
         metrics: Metrics,
         *,
         engine: str = "tflite",
-        receiver: Caller | None = None,
+        callers: Mapping[str, Caller] | None = None,
         wait: float = 0.5,
     ) -> None:
         uppers = [node.name for node in network.hierarchy.uppers]
@@ -96,10 +98,12 @@ class Upper:
         self._collecting: set[int] = set()
         self._unasked: collections.Counter[str] = collections.Counter()
         self._features: Bounded[int, bytes] = Bounded(_KEPT)
-        self._receiver = receiver
-        self.channel: Channel | None = None
-        if receiver is not None:
-            self.channel = Channel(receiver, "Upper/Deliver", delivery, Accepted)
+        callers = callers or {}
+        self._receiver = None if self.node.receiver is None else callers[self.node.receiver]
+        self.channels = {
+            peer: Channel(caller, "Upper/Deliver", delivery, Accepted) for peer, caller in callers.items()
+        }
+        """Its streams, to its receiver and past it, by the peer's name."""
 
     def close(self) -> None:
         """Ends its threads."""
@@ -140,12 +144,13 @@ class Upper:
         return verdict
 
     async def forward(self, _: str, question: Question, __: float | None) -> Accepted:
-        """Sends the feature map of a ticket to the receiver.
+        """Sends the feature map of a ticket to the receiver, or past it.
 
         Raises:
             RefusalError: It has none, or the receiver is out of reach.
         """
-        self._send_up(question.ticket)
+        peer = self.node.skip_receiver if question.past_receiver else self.node.receiver
+        self._send_up(question.ticket, peer)
         return Accepted()
 
     async def _compute(self, ticket: int, maps: dict[str, NDArray[np.float32]]) -> NDArray[np.float32] | None:
@@ -166,7 +171,7 @@ class Upper:
         if self._receiver is None:
             return
         try:
-            self._send_up(question.ticket)
+            self._send_up(question.ticket, self.node.receiver)
             onward = Question(
                 ticket=question.ticket, senders=[self.node.name], thresholds=question.thresholds
             )
@@ -179,16 +184,16 @@ class Upper:
             verdict.exits.extend(above.exits)
             verdict.degraded, verdict.reason = above.degraded, above.reason
 
-    def _send_up(self, ticket: int) -> None:
-        features = self._features.pop(ticket, None)
-        if features is None or self.channel is None:
+    def _send_up(self, ticket: int, peer: str | None) -> None:
+        features = self._features.get(ticket)
+        if self.node.skip_receiver in (None, peer):
+            self._features.pop(ticket, None)  # else it may have to go past the receiver, too
+        if features is None or peer is None:
             raise RefusalError(
                 grpc.StatusCode.NOT_FOUND, "ticket", f"{self.node.name} has no features of this ticket."
             )
-        if not self.channel.send(Payload(ticket=ticket, content=features)):
-            raise RefusalError(
-                grpc.StatusCode.UNAVAILABLE, "unreachable", f"{self.node.receiver} is out of reach."
-            )
+        if not self.channels[peer].send(Payload(ticket=ticket, content=features)):
+            raise RefusalError(grpc.StatusCode.UNAVAILABLE, "unreachable", f"{peer} is out of reach.")
 
     async def _collect(
         self, question: Question, wait: float
@@ -212,7 +217,7 @@ class Upper:
             content = ticket.maps.get(sender)
             if sender in question.senders and content is not None:
                 maps[sender] = content
-            else:
+            elif sender in question.senders or sender not in self.node.skips:
                 self._metrics.missing.labels(sender).inc()
         # Without class vectors a local aggregator says so, and nothing has failed: the devices are absent.
         if not maps and self.node.role is not Role.LOCAL:

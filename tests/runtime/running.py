@@ -149,9 +149,8 @@ class Running:
             )
             return serve_aggregator(self.aggregator, uppers, config, announce)
         if name not in network.hierarchy.device_names:
-            (receiver,) = peers.values() or (None,)
             return serve_upper(
-                name, network, receiver, config, metrics, announce, engine=engine, features_wait=self._wait
+                name, network, peers, config, metrics, announce, engine=engine, features_wait=self._wait
             )
         sensor = self._sensors[name]
         return serve_device(name, network, sensor, peers, config, metrics, announce, engine=engine)

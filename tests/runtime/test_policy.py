@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from skipping import CAMERAS, SKIPPING
 from unlike import UNLIKE
 
 from ddnn_tf.communication import bytes_per_link
@@ -27,8 +28,19 @@ classes: 3
 """
 """Three levels of edges, one above the other, an exit at each."""
 
+VECTORS = """
+devices: {count: 2, input: [8, 8, 1], filters: [2]}
+edges:
+- {name: low, senders: [device], units: [8]}
+- {name: middle, senders: [low], adapter: [8], units: [8]}
+- {name: high, senders: [middle], units: [8]}
+cloud: {units: [8]}
+classes: 3
+"""
+"""The same in vectors, which go past an edge as well."""
+
 SILENT = CHAIN.replace("filters: [4]}\n- {name: high", "filters: [4], exit: false}\n- {name: high")
-"""The same, with an edge in the middle that has no exit."""
+"""`CHAIN` with an edge in the middle that has no exit."""
 
 SITES = """
 devices: {count: 4, input: [8, 8, 1], filters: [2]}
@@ -61,9 +73,11 @@ TOPOLOGIES = {
         name: Topology.from_yaml(text)
         for name, text in (
             ("chain", CHAIN), ("silent", SILENT), ("sites", SITES), ("unbalanced", UNBALANCED),
-            ("unlike", UNLIKE),
+            ("unlike", UNLIKE), ("skipping", SKIPPING),
         )
     },
+    "six cameras": Topology.from_yaml(CAMERAS).with_skips(),
+    "chain with skips": Topology.from_yaml(VECTORS).with_skips(),
 }  # fmt: skip
 
 SURE, UNSURE = np.array([[9.0, 0, 0]], np.float32), np.zeros((1, 3), np.float32)
@@ -81,23 +95,31 @@ def logits_of(node: Node, logits: NDArray[np.float32]) -> NDArray[np.float32] | 
 
 
 def walk(
-    hierarchy: Hierarchy, progress: Progress, answer: Answers, thresholds: Mapping[str, float]
+    hierarchy: Hierarchy,
+    progress: Progress,
+    answer: Answers,
+    thresholds: Mapping[str, float],
+    down: Collection[str] = (),
 ) -> list[Step]:
-    """Lets every node answer that is asked, and passes on what an edge passes on by itself."""
+    """Lets every node answer that is asked and up, and passes on what an edge passes on by itself."""
     chains = Policy(hierarchy).chains
     steps = []
     while (step := progress.next()) is not None:
         steps.append(step)
         reports = []
+        problems = []
         for name, senders in step.ask.items():
             for node in chains[name]:
+                if node in down:
+                    problems.append(f"{node}: unavailable")
+                    break
                 logits = answer(hierarchy[node])
                 reports.append(Report(node, senders, logits))
                 tier = hierarchy.tier_of(hierarchy[node]).name
                 senders = (node,)
                 if logits is None or tier not in thresholds or not is_unsure(logits[0], thresholds[tier]):
                     break
-        progress.hear(reports)
+        progress.hear(reports, problems)
     return steps
 
 
@@ -149,6 +171,62 @@ def test_any_exits_any_devices_any_thresholds_as_in_staged_inference(name: str) 
                 link: size for link, size in sent.items() if links[link].sender not in absent
             }
     assert exits_used == set(hierarchy.exit_tier_names)
+
+
+@pytest.mark.parametrize("name", ["skipping", "six cameras", "chain with skips", "f", "unbalanced"])
+def test_whichever_edges_fail_as_in_staged_inference_with_their_presence(name: str) -> None:
+    """Each sample is answered as if its nodes had been masked, over skip links where there are any."""
+    topology = TOPOLOGIES[name]
+    hierarchy, policy = topology.hierarchy, Policy(topology.hierarchy)
+    random = np.random.default_rng(0)
+    skipped = 0
+    for _ in range(300):
+        present = random.random(len(hierarchy.failable)) < 0.7
+        up = {node for node, is_up in zip(hierarchy.failable_names, present, strict=True) if is_up}
+        heard = hierarchy.heard(present[None])
+        logits = {
+            exit_.name: random.normal(0, 3, (1, topology.classes)).astype("f4") for exit_ in hierarchy.exits
+        }
+        thresholds = dict(zip(hierarchy.early_tier_names, random.random(9), strict=False))
+        progress = policy.start(thresholds, [name for name in hierarchy.device_names if name in up])
+        down = set(hierarchy.failable_names) - up
+        steps = walk(hierarchy, progress, lambda node, logits=logits: logits.get(node.name), thresholds, down)
+        for node, senders in ((node, senders) for step in steps for node, senders in step.ask.items()):
+            masks = zip(hierarchy[node].all_senders, heard.senders[node], strict=True)
+            assert senders == tuple(sender for sender, mask in masks if mask[0])
+        if not heard.nodes["cloud"][0]:
+            assert not any(outcome.tier == "cloud" for outcome in progress.outcomes)
+            continue
+        tiers = [
+            most_confident(
+                [softmax(logits[exit_.name]) for exit_ in tier.exits],
+                [[bool(heard.nodes[exit_.name][0]) for exit_ in tier.exits]],
+            )
+            for tier in hierarchy.exit_tiers
+        ]
+        expected = staged_inference(tiers, list(thresholds.values()))
+        outcome = progress.outcomes[-1]
+        assert outcome.tier == hierarchy.exit_tier_names[expected.exits[0]]
+        assert outcome.probabilities.argmax() == expected.labels[0]
+        assert progress.reason == ""
+        shares = [float(tier == outcome.tier) for tier in hierarchy.exit_tier_names]
+        sent = bytes_per_link(topology, shares, present[None])
+        assert progress.payload == {link: size for link, size in sent.items() if size}
+        skipped += any(step.past for step in steps)
+    assert bool(skipped) is any(node.skips for node in hierarchy.nodes)
+
+
+def test_past_an_edge_that_did_not_answer_its_senders_send_to_its_receiver() -> None:
+    progress = start("skipping")
+    assert Policy(TOPOLOGIES["skipping"].hierarchy).chains["high"] == ("high",)
+    steps = walk(
+        TOPOLOGIES["skipping"].hierarchy, progress, lambda node: logits_of(node, UNSURE), {}, ("low", "side")
+    )
+    assert [set(step.ask) for step in steps] == [{"local"}, {"low", "side"}, {"high"}, {"cloud"}]
+    assert [set(step.past) for step in steps] == [set(), set(), {"near_1"}, {"far_0"}]
+    assert [step.order for step in steps][2:] == [("near_1",), ("direct", "far_0")]
+    assert [step.forward for step in steps][2:] == [(), ("high",)]
+    assert progress.reason == ""
 
 
 def test_a_device_is_ordered_when_its_receiver_is_asked_and_not_before() -> None:
@@ -284,6 +362,13 @@ def test_nobody_there_is_told_apart_from_nobody_answering() -> None:
     assert (failed.outcomes, failed.reason) == ([], "cloud: unavailable")
 
 
+def test_who_has_a_skip_link_calls_its_receiver_too() -> None:
+    hierarchy = TOPOLOGIES["skipping"].hierarchy
+    assert peers_of(hierarchy, "near_1") == ("aggregator", "low", "high")
+    assert peers_of(hierarchy, "near_0") == ("aggregator", "low")
+    assert peers_of(hierarchy, "low") == ("high", "cloud")
+
+
 def test_who_calls_whom() -> None:
     hierarchy = TOPOLOGIES["unlike"].hierarchy
     assert peers_of(hierarchy, "camera_0") == ("aggregator", "site_a", "edge_a")
@@ -305,7 +390,7 @@ def test_what_each_node_receives_is_in_the_order_of_its_senders() -> None:
     for topology in TOPOLOGIES.values():
         hierarchy, policy = topology.hierarchy, Policy(topology.hierarchy)
         for node in hierarchy.receivers:
-            assert tuple(policy.specs[node.name]) == node.senders
+            assert tuple(policy.specs[node.name]) == node.all_senders
             for sender, spec in policy.specs[node.name].items():
                 sent = hierarchy[sender]
                 assert spec == (sent.class_vector if node.role is Role.LOCAL else sent.output)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf.message import Message
 from random_networks import RandomNetwork
 from running import Running, refused, sensors_of, served, unlike_network
 from test_policy import TOPOLOGIES
 
 from ddnn_tf.communication import bytes_per_link
+from ddnn_tf.hierarchy import Payload
+from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.client import Answer, ClassificationError, Client
 from ddnn_tf.runtime.security import CLIENT
 from ddnn_tf.runtime.sensors import PushedSensor
@@ -203,6 +206,78 @@ def test_a_chain_of_edges_answers_as_far_as_it_reaches(tmp_path: Path) -> None:
             assert not processes.aggregator.is_answering["middle"]
 
     asyncio.run(run())
+
+
+def test_past_dead_edges_samples_are_answered_over_skip_links(tmp_path: Path) -> None:
+    """Answers and bytes are those of the evaluation with the same nodes masked."""
+    made = unlike_network(TOPOLOGIES["skipping"])
+    hierarchy = made.topology.hierarchy
+    rows = np.arange(25)
+    everyone = hierarchy.device_names
+    skipped: set[str] = set()
+
+    async def run() -> None:
+        processes = Running(
+            served(made.bundle), sensors_of(made.views), tmp_path / "certs", wait=30, engine="keras"
+        )
+        async with processes, processes.client() as client:
+            missing: list[str] = []
+            for ended in ("", "side", "low", "high"):
+                if ended:
+                    await processes.end(ended)
+                    missing.append(ended)
+                present = hierarchy.presence(missing, len(rows))
+                expected = made.staged(rows, present)
+                for row in rows:
+                    answer = await client.classify(int(row), timeout=60)
+                    assert not answer.degraded
+                    assert answer.devices["local"] == everyone
+                    assert answer.label == expected.labels[row]
+                    assert hierarchy.exit_tier_names.index(answer.exit) == expected.exits[row]
+                    shares = [float(tier == answer.exit) for tier in hierarchy.exit_tier_names]
+                    sizes = bytes_per_link(made.topology, shares, present)
+                    assert answer.payload_bytes == {link: size for link, size in sizes.items() if size}
+                    skipped.update(set(answer.payload_bytes) & set(skips))
+
+    skips = {link.name for link in hierarchy.links if link.carries is Payload.SKIP}
+    asyncio.run(run())
+    assert skipped == {"far_0 -> cloud", "near_1 -> high"}
+
+
+def test_what_an_edge_has_sent_in_vain_goes_past_its_receiver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps its feature map, and who hangs leaves the half of the time for those above."""
+    made = unlike_network(TOPOLOGIES["skipping"])
+    limits: dict[str, float] = {}
+    call = Caller.call
+
+    async def noting(
+        self: Caller, path: str, message: Message, kind: type[Message], timeout: float
+    ) -> Message:
+        if path == "Upper/Decide":
+            limits[self.peer] = timeout
+        return await call(self, path, message, kind, timeout)
+
+    monkeypatch.setattr(Caller, "call", noting)
+
+    async def run() -> None:
+        processes = Running(
+            served(made.bundle), sensors_of(made.views), tmp_path / "certs", wait=30, engine="keras"
+        )
+        async with processes, processes.client() as client:
+            for tier in made.topology.hierarchy.early_tier_names:
+                processes.aggregator.set_threshold(tier, 0)
+            await processes.end("high")
+            answer = await client.classify(0, timeout=60)
+            assert answer.devices["cloud"] == ("direct", "side", "low")
+            assert answer.payload_bytes["low -> cloud"] == made.topology.hierarchy["low"].output.size
+            assert "low -> high" not in answer.payload_bytes
+
+    asyncio.run(run())
+    assert limits["low"] <= 30
+    assert limits["high"] <= 30
+    assert limits["cloud"] > 30
 
 
 def test_a_dead_device_is_not_waited_for_and_comes_back(network_of: Networks, tmp_path: Path) -> None:
