@@ -117,6 +117,13 @@ class Recipe:
         """Whether nodes are absent in training, so that the network needs the input `present`."""
         return self.drop > 0 or bool(self.survival)
 
+    @property
+    def changes_layers(self) -> bool:
+        """Whether training needs other layers than the network has (`twins`)."""
+        paper = Recipe()
+        names = ("activation_gradient", "kernel_gradient", "real_epochs", "branch_gradient")
+        return any(getattr(self, name) != getattr(paper, name) for name in names)
+
     def alone(self) -> Recipe:
         """The recipe for devices that are trained alone, each with an exit of its own."""
         return dataclasses.replace(

@@ -28,6 +28,7 @@ import ddnn_tf
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.documents import atomic_write, check_same, claimed_directory, one_sentence, read_json, write_text
 from ddnn_tf.evaluation import Evaluation, choose_thresholds, evaluate
+from ddnn_tf.evaluation.doubt import Examination
 from ddnn_tf.network import build, build_individual, without_presence
 from ddnn_tf.optimization import Optimized
 from ddnn_tf.topology import Topology
@@ -73,14 +74,28 @@ class Run:
     individual: tf.keras.Model | None
     thresholds: dict[str, float]
 
-    def evaluate(self, data: MultiViewDataset) -> Evaluation:
+    def evaluate(self, data: MultiViewDataset, thresholds: Mapping[str, float] | None = None) -> Evaluation:
         """Measures on the test part of the data that the run was trained on.
+
+        Args:
+            data: These data.
+            thresholds: T by tier in place of those that training chose.
 
         Raises:
             ValueError: Other data, or another split, than those of the training.
         """
         data.check_digest(self.data_sha256)
-        return evaluate(self.model, self.topology, data, self.thresholds, self.individual)
+        chosen = self.thresholds if thresholds is None else thresholds
+        return evaluate(self.model, self.topology, data, chosen, self.individual)
+
+    def examine(self, data: MultiViewDataset) -> Examination:
+        """Its doubt: calibration, thresholds by risk and by cost, measures without some devices.
+
+        Raises:
+            ValueError: As `evaluate`.
+        """
+        data.check_digest(self.data_sha256)
+        return Examination(self.model, self.topology, data)
 
 
 def train_run(
@@ -122,6 +137,11 @@ def train_run(
     """
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ImportError("TensorBoard is not installed: pip install 'ddnn_tf[tensorboard]'.")
+    if (quantization_aware or sparsity) and options.recipe.changes_layers:
+        raise ValueError(
+            f"The recipe '{options.recipe.name}' trains other layers than the network has, which does not go "
+            "with quantization-aware training or pruning: choose one of them."
+        )
     place = Path(directory)
     data.check_fit(topology)
     if options.augmentation is not None:

@@ -52,7 +52,7 @@ class Twin:
         is_binary = tf.Variable(self.first_binary_epoch == 0, trainable=False, dtype=tf.bool)
         if self.first_binary_epoch:
             self.callbacks.append(_Binarizing(is_binary, self.first_binary_epoch))
-        if _changes_layers(recipe):
+        if recipe.changes_layers:
             clone = _cloning(recipe, is_binary, model.output_names[:-1])
             self.model = tf.keras.models.clone_model(model, clone_function=clone)
             self.model.set_weights(model.get_weights())
@@ -95,12 +95,6 @@ def optimizer_of(
     if recipe.averaging:
         options |= {"use_ema": True, "ema_momentum": recipe.averaging}
     return tf.keras.optimizers.Adam(learning_rate, **options)
-
-
-def _changes_layers(recipe: Recipe) -> bool:
-    plain = Recipe()
-    names = ("activation_gradient", "kernel_gradient", "real_epochs", "branch_gradient")
-    return any(getattr(recipe, name) != getattr(plain, name) for name in names)
 
 
 def _is_binary_layer(layer: tf.keras.layers.Layer) -> bool:

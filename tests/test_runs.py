@@ -13,6 +13,7 @@ from ddnn_tf.augmentation import Augmentation
 from ddnn_tf.datasets import DataSource, MultiViewDataset, fitting_topology
 from ddnn_tf.documents import atomic_write, claimed_directory
 from ddnn_tf.network import build
+from ddnn_tf.recipes import RECIPES, Recipe
 from ddnn_tf.runs import load_run, train_run
 from ddnn_tf.topology import Cloud, Topology
 from ddnn_tf.training import TrainingOptions
@@ -234,3 +235,24 @@ def test_no_run_at_all(tmp_path: Path) -> None:
     (tmp_path / "ddnn.checkpoint.npz").touch()
     with pytest.raises(FileNotFoundError, match="same `ddnn train` command again"):
         load_run(tmp_path)
+
+
+def test_a_robust_run_holds_the_plain_network_and_says_how_it_was_trained(
+    tmp_path: Path, tiny_topology: Topology, tiny_source: DataSource, tiny_data: MultiViewDataset
+) -> None:
+    options = replace(OPTIONS, learning_rate=None, recipe=RECIPES["robust"])
+    train_run(tmp_path / "run", tiny_topology, tiny_source, tiny_data, options)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["options"]["recipe"]["name"] == "robust"
+    assert record["options"]["learning_rate"] == RECIPES["robust"].learning_rate
+    model = load_run(tmp_path / "run").model
+    assert "present" not in model.input_names
+
+
+def test_a_recipe_of_other_layers_does_not_go_with_float_optimizations(
+    tmp_path: Path, tiny_topology: Topology, tiny_source: DataSource, tiny_data: MultiViewDataset
+) -> None:
+    options = replace(OPTIONS, recipe=Recipe("real-first", real_epochs=0.5))
+    with pytest.raises(ValueError, match="The recipe 'real-first' trains other layers .*: choose one of them"):
+        train_run(tmp_path / "run", tiny_topology, tiny_source, tiny_data, options, sparsity=0.5)
+    assert not (tmp_path / "run").exists()
