@@ -32,7 +32,7 @@ $(INSTALLED): requirements.lock setup.cfg pyproject.toml
 # Renews the lock file; needs uv. The file names no registry, so any mirror serves.
 lock:
 	uv pip compile --universal --python-version 3.10 --extra c --extra evaluation --extra lce --extra micro \
-		--extra notebooks --extra optimization --extra pictures --extra placement --extra runtime --extra tensorboard --extra tflite --extra dev \
+		--extra notebooks --extra optimization --extra pictures --extra placement --extra runtime --extra search --extra tensorboard --extra tflite --extra dev \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock setup.cfg
 
 # Generates the messages of the runtime.
