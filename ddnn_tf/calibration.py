@@ -33,7 +33,14 @@ from pydantic import Field
 from ddnn_tf.documents import Document, Strict
 from ddnn_tf.exits import softmax
 
-__all__ = ["Calibration", "CalibrationOfSet", "expected_calibration_error", "fit_temperature", "scaled"]
+__all__ = [
+    "Calibration",
+    "CalibrationOfSet",
+    "error_by_chance",
+    "expected_calibration_error",
+    "fit_temperature",
+    "scaled",
+]
 
 # Probabilities that were rounded to 0 in float32 were below it.
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -166,8 +173,7 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
         bins: Number of bins.
 
     Returns:
-        Between 0 and 1. Few samples make it larger than it is: a perfectly calibrated network has about
-        sqrt(bins / samples) times the standard deviation of being right.
+        Between 0 and 1. Few samples make it larger than it is: see `error_by_chance`.
 
     Raises:
         ValueError: No sample, shapes that do not fit each other, or no bin.
@@ -175,13 +181,33 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
     Source: Guo et al. 2017, Section 2; bins of equal mass as in Nguyen and O'Connor 2015.
     """
     values, truth = _checked(probabilities, labels)
+    return _error(values.max(axis=1), values.argmax(axis=1) == truth, bins)
+
+
+def error_by_chance(probabilities: ArrayLike, bins: int = 10, draws: int = 200, seed: int = 0) -> float:
+    """The expected calibration error that these probabilities would have if they were perfectly calibrated.
+
+    Args:
+        probabilities: `(samples, classes)`, at least one sample.
+        bins: As for `expected_calibration_error`.
+        draws: How often it is drawn whether each answer is right.
+        seed: Of the draws.
+
+    Returns:
+        The mean over the draws: no more can be told apart from 0 on so many samples.
+    """
+    confidence = np.asarray(probabilities, dtype=np.float64).max(axis=1)
+    random = np.random.default_rng(seed)
+    is_right = random.random((draws, len(confidence))) < confidence
+    return float(np.mean([_error(confidence, right, bins) for right in is_right]))
+
+
+def _error(confidence: NDArray[np.float64], is_right: NDArray[np.bool_], bins: int) -> float:
     if bins < 1:
         raise ValueError(f"Expected `bins` to be at least 1, but got {bins}.")
-    confidence = values.max(axis=1)
-    excess = confidence - (values.argmax(axis=1) == truth)
     surer_than = np.searchsorted(np.sort(confidence), confidence)
-    sums = np.bincount(bins * surer_than // len(truth), weights=excess)
-    return float(np.abs(sums).sum() / len(truth))
+    sums = np.bincount(bins * surer_than // len(confidence), weights=confidence - is_right)
+    return float(np.abs(sums).sum() / len(confidence))
 
 
 def _logits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

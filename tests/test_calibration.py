@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from ddnn_tf.calibration import expected_calibration_error, fit_temperature, scaled
+from ddnn_tf.calibration import (
+    Calibration,
+    CalibrationOfSet,
+    error_by_chance,
+    expected_calibration_error,
+    fit_temperature,
+    scaled,
+)
 from ddnn_tf.exits import softmax
 
 
@@ -83,6 +90,14 @@ def test_samples_of_equal_confidence_share_a_bin_in_any_order() -> None:
     assert expected_calibration_error(probabilities, labels[::-1]) == pytest.approx(0)
 
 
+def test_few_samples_have_an_error_by_chance() -> None:
+    for samples in (100, 2500):
+        probabilities, _ = drawn(samples)
+        measured = [expected_calibration_error(*drawn(samples, seed=seed)) for seed in range(20)]
+        assert error_by_chance(probabilities) == pytest.approx(np.mean(measured), rel=0.25)
+    assert error_by_chance(np.eye(2)) == 0
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     probabilities = np.full((3, 2), 0.5)
     with pytest.raises(ValueError, match=r"shape \(3,\).*but got \(2,\)"):
@@ -96,3 +111,31 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     for temperature in (0, -1, np.nan):
         with pytest.raises(ValueError, match="a temperature above 0, but got"):
             scaled(probabilities, temperature)
+
+
+def entry(devices: str, threshold: float) -> CalibrationOfSet:
+    return CalibrationOfSet(
+        devices=tuple(devices), temperatures={"local": 2.0 / len(devices)}, thresholds={"local": threshold},
+        entropies=(0.1,),
+    )  # fmt: skip
+
+
+def test_a_set_without_an_entry_promises_nothing() -> None:
+    calibration = Calibration(
+        risk=0.02, delta=0.1, samples=9, sets=(entry("abc", 0.5), entry("ab", 0.3), entry("ca", 0.2))
+    )
+    assert calibration.of("cba").thresholds == {"local": 0.5}
+    assert calibration.of("ac").thresholds == {"local": 0.2}
+    unknown = calibration.of("c")
+    assert unknown.thresholds == {"local": 0}
+    assert unknown.temperatures == {"local": 1}
+    assert unknown.entropies == ()
+
+
+def test_a_calibration_is_read_back_and_a_damaged_one_is_named() -> None:
+    calibration = Calibration(risk=0.02, delta=0.1, samples=9, sets=(entry("ab", 1e-38),))
+    content = calibration.model_dump(mode="json")
+    assert Calibration(**content) == calibration
+    content["sets"][0]["thresholds"]["local"] = 2
+    with pytest.raises(ValueError, match=r"calibration.*thresholds\.local"):
+        Calibration(**content)

@@ -27,14 +27,17 @@ __all__ = [
     "Certs",
     "DataName",
     "DataOptions",
+    "Delta",
     "Json",
     "Plaintext",
+    "Risk",
     "RunOrBundlePath",
     "RunPath",
     "Seed",
     "certificates",
     "check_installed",
     "check_runtime_installed",
+    "checked_delta",
     "named_values",
     "names",
     "number",
@@ -57,6 +60,17 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]
 
+Risk = Annotated[
+    float | None,
+    typer.Option(
+        "--risk", help="Thresholds by risk: the largest share of wrong answers among early ones, e.g. 0.02."
+    ),
+]
+Delta = Annotated[
+    float | None,
+    typer.Option("--delta", help="With --risk: the largest probability of more.", show_default="0.1"),
+]
+_DELTA = 0.1
 
 _REMEDIES = {
     "run": {
@@ -328,6 +342,20 @@ def certificates(process: str, certs: Path | None, plaintext: bool) -> Certifica
             "--plaintext on loopback."
         )
     return Certificates.read(certs, process)
+
+
+def checked_delta(risk: float | None, delta: float | None) -> float:
+    """The delta of a risk, 0.1 if it is left out.
+
+    Raises:
+        ValueError: A delta without a risk, or one of them is not between 0 and 1.
+    """
+    if risk is None and delta is not None:
+        raise ValueError("--delta is for thresholds by risk: add --risk, for instance 0.02.")
+    for option, value in (("--risk", risk), ("--delta", delta)):
+        if value is not None and not 0 < value < 1:
+            raise ValueError(f"Expected {option} between 0 and 1, but got {value}: 0.02 is 2 %.")
+    return _DELTA if delta is None else delta
 
 
 def names(listed: str | None) -> list[str] | None:

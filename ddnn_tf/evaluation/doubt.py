@@ -11,7 +11,7 @@ Temperatures and thresholds come from the validation part, measures from the tes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ddnn_tf.calibration import (
     Calibration,
     CalibrationOfSet,
+    error_by_chance,
     expected_calibration_error,
     fit_temperature,
     scaled,
@@ -34,7 +35,10 @@ from ddnn_tf.network import with_presence
 from ddnn_tf.risk import RiskSimulation, RiskThreshold, risk_thresholds, simulate_risk
 from ddnn_tf.topology import Topology
 
-__all__ = ["CalibrationErrors", "Examination"]
+__all__ = ["CalibrationErrors", "Choice", "Examination", "MeanOfFailures"]
+
+Choice = Callable[[Collection[str]], Mapping[str, float]]
+"""Thresholds by tier, for a set of missing nodes."""
 
 # Validation samples of a set of devices: there are up to 255 sets, and this many show an error of 0.3 %.
 _MOST_SAMPLES = 1024
@@ -50,11 +54,32 @@ class CalibrationErrors:
         temperature: What its logits are divided by.
         before: Expected calibration error of its own probabilities, on test samples.
         after: That of the scaled ones.
+        by_chance: What `after` would be if these were perfectly calibrated, because the samples are few.
     """
 
     temperature: float
     before: float
     after: float
+    by_chance: float
+
+
+@dataclass(frozen=True)
+class MeanOfFailures:
+    """Accuracies with a number of failed devices.
+
+    Attributes:
+        failed: How many devices failed.
+        sets: Number of sets of so many devices.
+        overall_accuracy: Mean over these sets.
+        worst: The lowest overall accuracy of any of them.
+        exit_accuracy: Mean over these sets, by tier.
+    """
+
+    failed: int
+    sets: int
+    overall_accuracy: float
+    worst: float
+    exit_accuracy: Mapping[str, float]
 
 
 class Examination:
@@ -104,6 +129,28 @@ class Examination:
         answers = self.probabilities("test", missing)
         return measure(self._topology, answers, self._labels["test"], thresholds, missing=missing)
 
+    def failures(self, choose: Choice) -> dict[tuple[str, ...], Evaluation]:
+        """The measures without each set of devices: all sets of up to 8 devices, else those of one or two.
+
+        Args:
+            choose: Gives the thresholds without a set.
+        """
+        return {missing: self.measure(choose(missing), missing) for missing in self._some_left()}
+
+    @staticmethod
+    def means(failures: Mapping[tuple[str, ...], Evaluation]) -> list[MeanOfFailures]:
+        """The means of `failures` by number of failed devices."""
+        means = []
+        for number in sorted({len(missing) for missing in failures}):
+            measured = [evaluation for missing, evaluation in failures.items() if len(missing) == number]
+            overall = [evaluation.overall_accuracy for evaluation in measured]
+            exits = {
+                tier: float(np.mean([evaluation.exit_accuracy[tier] for evaluation in measured]))
+                for tier in measured[0].exit_accuracy
+            }
+            means.append(MeanOfFailures(number, len(measured), float(np.mean(overall)), min(overall), exits))
+        return means
+
     def temperatures(self, missing: Collection[str] = ()) -> dict[str, float]:
         """The temperature of each exit tier without some nodes, found on validation samples.
 
@@ -122,6 +169,7 @@ class Examination:
                 temperature,
                 expected_calibration_error(answers[tier], labels),
                 expected_calibration_error(scaled(answers[tier], temperature), labels),
+                error_by_chance(scaled(answers[tier], temperature)),
             )
             for tier, temperature in self.temperatures(missing).items()
         }
@@ -185,11 +233,13 @@ class Examination:
         Raises:
             ValueError: The hierarchy has no early exit, or a number is not between 0 and 1.
         """
-        devices = self._topology.hierarchy.device_names
-        sets: Sequence[tuple[str, ...]] = [(), *subsets(devices)]
-        some_left = [missing for missing in sets if len(missing) < len(devices)]
-        entries = tuple(self._of_set(risk, delta, missing) for missing in some_left)
+        entries = tuple(self._of_set(risk, delta, missing) for missing in [(), *self._some_left()])
         return Calibration(risk=risk, delta=delta, samples=len(self._labels["validation"]), sets=entries)
+
+    def _some_left(self) -> list[tuple[str, ...]]:
+        """Sets of failed devices that leave one."""
+        devices = self._topology.hierarchy.device_names
+        return [missing for missing in subsets(devices) if len(missing) < len(devices)]
 
     def _of_set(self, risk: float, delta: float, missing: tuple[str, ...]) -> CalibrationOfSet:
         early = self._early(missing)

@@ -79,6 +79,68 @@ def test_evaluate_prints_one_json_object(run: Path) -> None:
     assert {key: found[key] for key in metrics} == metrics
 
 
+def evaluated(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    """What `ddnn evaluate --json` prints, in this process: TensorFlow is loaded once for several tests."""
+    app(["evaluate", *map(str, arguments), "--json"], standalone_mode=False)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_evaluate_without_devices(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    without = evaluated(capsys, run, "--missing", "3,device_5")
+    assert without["missing"] == ["device_3", "device_5"]
+    used = {link for link, size in without["bytes_per_link"].items() if size}
+    assert not any(name in link for link in used for name in without["missing"])
+    assert without["individual_accuracy"] == []
+    failures = evaluated(capsys, run, "--failures")
+    assert failures["overall_accuracy"] == json.loads((run / "metrics.json").read_text())["overall_accuracy"]
+    assert len(failures["failures"]) == 62
+    assert [mean["sets"] for mean in failures["by_number_of_failures"]] == [6, 15, 20, 15, 6]
+    (same,) = [each for each in failures["failures"] if each["missing"] == without["missing"]]
+    assert same["overall_accuracy"] == without["overall_accuracy"]
+    assert same["thresholds"] == without["thresholds"] == failures["thresholds"]
+
+
+def test_evaluate_by_risk_and_by_cost(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_risk = evaluated(capsys, run, "--risk", "0.3", "--delta", "0.2")
+    promise = by_risk["risk"]["tiers"]["local"]
+    assert by_risk["thresholds"] == {"local": promise["threshold"]}
+    assert promise["needed"] == 5
+    simulation = by_risk["risk"]["simulation"]
+    assert simulation["draws"] == 1000
+    assert simulation["exceeded"] <= 0.2 + 3 * np.sqrt(0.2 * 0.8 / 1000)
+    assert evaluated(capsys, run, "--cost", "error=0,bytes=1")["exit_shares"]["local"] == 1
+    times = evaluated(
+        capsys, run, "--cost", "error=1,seconds=0", "--seconds", "local=1,cloud=2", "--missing", "0"
+    )
+    assert times["missing"] == ["device_0"]
+    assert times["calibration"].keys() == {"local", "cloud"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--missing", "9"], r"--missing out of 0 \(device_0\), .* but got '9'"),
+        (["--missing", "lamp"], "but got 'lamp'"),
+        (["--missing", ","], "--missing with a device, but got ','"),
+        (["--missing", "0,1,2,3,4,5"], "at least one device"),
+        (["--missing", "1", "--failures"], "--missing and --failures contradict"),
+        (["--risk", "2"], "--risk between 0 and 1, but got 2.0"),
+        (["--risk", "0.1", "--delta", "0"], "--delta between 0 and 1, but got 0.0"),
+        (["--delta", "0.1"], "add --risk"),
+        (["--risk", "0.1", "--cost", "error=1"], "--risk and --cost contradict"),
+        (["--cost", "bytes=1"], "add error=1"),
+        (["--cost", "error=-1"], "--cost error of 0 or more, but got '-1'"),
+        (["--cost", "error=x"], "--cost error with a number, but got 'x'"),
+        (["--cost", "watts=1"], "a name out of error, bytes, seconds, but got 'watts=1'"),
+        (["--cost", "error=1,seconds=1"], "give --seconds local=0.01,cloud=0.01"),
+        (["--seconds", "local=1"], "add --cost"),
+    ],
+)
+def test_evaluate_refuses_what_contradicts(run: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        app(["evaluate", str(run), *arguments], standalone_mode=False)
+
+
 def test_evaluate_prints_tables(run: Path) -> None:
     result = ddnn("evaluate", run)
     assert result.returncode == 0, result.stderr
