@@ -10,8 +10,8 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint lock proto clean
 
 demo: $(INSTALLED)
-	@echo "Training a DDNN of six cameras, an aggregator and a cloud on rendered scenes, about two minutes ..."
-	@$(BIN)/ddnn train --data scenes --epochs 60 --out runs/demo --overwrite
+	@echo "Training a DDNN of six cameras, an aggregator and a cloud on rendered scenes, about three minutes ..."
+	@$(BIN)/ddnn train --data scenes --recipe robust --out runs/demo --overwrite
 	@echo "The run is in runs/demo; read it again with: $(BIN)/ddnn evaluate runs/demo"
 
 test: $(INSTALLED)
