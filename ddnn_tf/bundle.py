@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 import ddnn_tf
+from ddnn_tf.calibration import Calibration
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.documents import Strict, atomic_write, one_sentence
 from ddnn_tf.topology import Topology
@@ -47,6 +48,7 @@ __all__ = ["Artefact", "Bundle", "BundleReader", "open_bundle", "read_bundle", "
 _FORMAT = 2
 _MANIFEST = "manifest.json"
 _TOPOLOGY, _RUN, _THRESHOLDS = "topology.yaml", "run.json", "thresholds.json"
+_CALIBRATION = "calibration.json"
 _METRICS, _VERIFICATION, _WEIGHTS = "metrics.json", "verification.json", "weights.npz"
 # No file of a real bundle comes near it, and a machine survives reading it.
 _LARGEST_FILE = 1 << 30
@@ -93,6 +95,7 @@ class Bundle:
         artefacts: The sections, converted.
         verification: One record for each artefact.
         class_names: Name of each class; empty in bundles of earlier versions.
+        calibration: Thresholds by risk and temperatures by set of devices, if it was exported with.
     """
 
     source: DataSource
@@ -104,13 +107,19 @@ class Bundle:
     artefacts: Sequence[Artefact]
     verification: Sequence[Mapping[str, Any]]
     class_names: Sequence[str] = ()
+    calibration: Calibration | None = None
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of hierarchy and weights: processes of different networks do not talk."""
+        """SHA-256 of all that processes must have in common: those of different networks do not talk.
+
+        That is the hierarchy, the weights, and the calibration if there is one.
+        """
         content = hashlib.sha256(self.topology.to_yaml().encode())
         for array in self.weights:
             content.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+        if self.calibration is not None:
+            content.update(self.calibration.model_dump_json().encode())
         return content.hexdigest()
 
     def load_data(self) -> MultiViewDataset:
@@ -135,7 +144,8 @@ class BundleReader:
         source: The data that the network was trained on.
         data_sha256: Digest of those data.
         class_names: Name of each class; empty in bundles of earlier versions.
-        fingerprint: SHA-256 of hierarchy and weights: processes of different networks do not talk.
+        calibration: Thresholds by risk and temperatures by set of devices; None if exported without.
+        fingerprint: `Bundle.fingerprint`: processes of different networks do not talk.
 
     Raises:
         FileNotFoundError: There is no bundle, or a file of it is missing.
@@ -158,6 +168,10 @@ class BundleReader:
             if self.class_names and len(self.class_names) != self.topology.classes:
                 raise ValueError(f"{len(self.class_names)} names of {self.topology.classes} classes")
             self.thresholds = {tier: float(value) for tier, value in thresholds.items()}
+            self.calibration: Calibration | None = None
+            if _CALIBRATION in self._manifest.files:
+                self.calibration = Calibration(**self._document(_CALIBRATION))
+                self.calibration.check_fit(self.topology.hierarchy)
 
     @property
     def targets(self) -> dict[str, tuple[str, ...]]:
@@ -216,6 +230,7 @@ class BundleReader:
             artefacts=[self._artefact(listed) for listed in self._manifest.artefacts],
             verification=self._document(_VERIFICATION),
             class_names=self.class_names,
+            calibration=self.calibration,
         )
         if bundle.fingerprint != self.fingerprint:
             raise ValueError(
@@ -330,6 +345,8 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
         _VERIFICATION: _dumped(list(bundle.verification)),
         _WEIGHTS: weights.getvalue(),
     }
+    if bundle.calibration is not None:
+        files[_CALIBRATION] = bundle.calibration.model_dump_json().encode()
     for artefact in bundle.artefacts:
         files |= {f"{artefact.section}/{name}": content for name, content in artefact.files.items()}
     manifest = _Manifest(

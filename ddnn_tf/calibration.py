@@ -32,6 +32,7 @@ from pydantic import Field
 
 from ddnn_tf.documents import Document, Strict
 from ddnn_tf.exits import softmax
+from ddnn_tf.hierarchy import Hierarchy
 
 __all__ = [
     "Calibration",
@@ -98,6 +99,25 @@ class Calibration(Document):
         fewest = min(self.sets, key=lambda entry: len(entry.devices))
         never = dict.fromkeys(fewest.thresholds, 0.0)
         return fewest.model_copy(update={"devices": (), "thresholds": never, "entropies": ()})
+
+    def check_fit(self, hierarchy: Hierarchy) -> None:
+        """Refuses a calibration of another network.
+
+        Raises:
+            ValueError: Other devices or tiers than those of the hierarchy.
+        """
+        for entry in self.sets:
+            for kind, names, expected in (
+                ("devices", entry.devices, hierarchy.device_names),
+                ("temperatures", entry.temperatures, hierarchy.exit_tier_names),
+                ("thresholds", entry.thresholds, hierarchy.early_tier_names),
+            ):
+                is_subset = kind == "devices" and bool(names) and set(names) <= set(expected)
+                if not is_subset and set(names) != set(expected):
+                    raise ValueError(
+                        f"Expected a calibration with {kind} of {', '.join(expected)}, but got "
+                        f"{', '.join(names) or 'none'}: export the network anew."
+                    )
 
     @functools.cached_property
     def _by_devices(self) -> dict[frozenset[str], CalibrationOfSet]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show, working
 from ddnn_tf.documents import check_writable
+
+if TYPE_CHECKING:
+    from ddnn_tf.calibration import Calibration
 
 # Columns of the table of boards, out of a build's measures.
 _MEASURES = {
@@ -40,6 +43,8 @@ def export(
     fixed_point: Annotated[
         bool, typer.Option("--fixed-point", help="c-fixed in place of c: class vectors without floats.")
     ] = False,
+    risk: options.Risk = None,
+    delta: options.Delta = None,
     as_json: options.Json = False,
 ) -> None:
     """Cut a trained DDNN at its tiers, convert the sections, and verify each artefact against Keras.
@@ -48,6 +53,8 @@ def export(
     lce (Larq Compute Engine), savedmodel (the cloud, for TF Serving), c, c-fixed (bit-exact C99 for
     microcontrollers, devices only), and those of plug-ins. If an artefact misses its tolerance, the command
     fails and writes nothing. With the Arm toolchain and QEMU installed, it measures C on three boards.
+    With --risk, the bundle has thresholds by risk and temperatures for every set of present devices, as `ddnn
+    evaluate --risk` shows them; the processes follow them, and tell when entropies drift from validation.
     --json prints a list: the verification of each artefact, and its details (operators, sizes, boards).
 
     Examples:
@@ -57,7 +64,10 @@ def export(
         ddnn export runs/scenes --out bundle --target micro-int8 --section device_0,device_1
 
         ddnn export runs/scenes --out firmware --target c --fixed-point
+
+        ddnn export runs/scenes --out safe.zip --risk 0.02 --delta 0.1
     """
+    largest = options.checked_delta(risk, delta)
     from ddnn_tf.export.pipeline import export_run
 
     targets = options.names(target)
@@ -66,7 +76,15 @@ def export(
             raise ValueError("--fixed-point is for C: add --target c.")
         targets = ["c-fixed" if name == "c" else name for name in targets]
     with working() as report:
-        bundle = export_run(run, out, targets=targets, sections=options.names(section), report=report)
+        bundle = export_run(
+            run,
+            out,
+            targets=targets,
+            sections=options.names(section),
+            risk=risk,
+            delta=largest,
+            report=report,
+        )
     on_boards = {
         (artefact.section, artefact.target): artefact.details
         for artefact in bundle.artefacts
@@ -87,6 +105,8 @@ def export(
                 f"{artefact.section} in {artefact.target}: binary {binary}; real-valued "
                 f"{', '.join(real) or 'none'}."
             )
+    if bundle.calibration is not None:
+        _print_promised(bundle.calibration)
     print(f"The bundle is {out}; its manifest lists the operators of every artefact.")
 
 
@@ -211,6 +231,17 @@ def benchmark(bundle: options.BundlePath, as_json: options.Json = False) -> None
     for timing in timings:
         table.add_row(*timing.cells())
     show(table, NOTE)
+
+
+def _print_promised(calibration: Calibration) -> None:
+    """In how many sets of devices samples may leave early."""
+    early = list(calibration.sets[0].thresholds)
+    for tier in early:
+        able = sum(entry.thresholds[tier] > 0 for entry in calibration.sets)
+        show(
+            f"At the {tier} exit, samples leave early with {able} of {len(calibration.sets)} sets of present "
+            f"devices; with the others, nothing can be promised on {calibration.samples} validation samples."
+        )
 
 
 def _fraction(text: str, option: str) -> float:

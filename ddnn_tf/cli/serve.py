@@ -176,10 +176,7 @@ def serve_aggregator(
     announce = _announcing(AGGREGATOR, as_json)
     telemetry = _telemetry(metrics, announce)
     chosen = options.named_values(threshold, "--threshold", network.hierarchy.early_tier_names)
-    thresholds = {
-        **network.thresholds,
-        **{tier: options.number(value, "--threshold") for tier, value in chosen.items()},
-    }
+    thresholds = {tier: options.number(value, "--threshold") for tier, value in chosen.items()}
 
     async def run() -> None:
         uppers = {

@@ -30,6 +30,8 @@ def export_run(
     *,
     targets: Sequence[str] | None = None,
     sections: Sequence[str] | None = None,
+    risk: float | None = None,
+    delta: float = 0.1,
     report: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Cuts a trained network, converts its sections, verifies each artefact, and writes the bundle.
@@ -39,6 +41,10 @@ def export_run(
         path: Where the bundle goes: a directory, or a file that ends in `.zip`.
         targets: Names out of `TARGETS`; None: all.
         sections: Names of sections; None: all.
+        risk: Largest share of wrong answers among the samples that leave early (`risk.risk_thresholds`), for
+            every set of present devices; the bundle then scales probabilities, too. None: the run's
+            thresholds, and probabilities as they are.
+        delta: Largest probability of more.
         report: Is told what is being worked on.
 
     Raises:
@@ -68,7 +74,12 @@ def export_run(
     training_views = data.rows(data.split["train"][:_CALIBRATION_SAMPLES])
     calibration = received(trained.topology, cuts, training_views)
     check_codes(cuts, calibration)
-    verifier = Verifier(trained.topology, trained.thresholds, cuts, *verification_samples(data))
+    calibration_of_sets, thresholds = None, trained.thresholds
+    if risk is not None:
+        report("calibration for every set of devices")
+        calibration_of_sets = trained.examine(data).calibrate(risk, delta)
+        thresholds = calibration_of_sets.sets[0].thresholds
+    verifier = Verifier(trained.topology, thresholds, cuts, *verification_samples(data))
     artefacts, verifications = [], []
     for section in chosen:
         for target in wanted:
@@ -85,12 +96,13 @@ def export_run(
         source=trained.source,
         data_sha256=trained.data_sha256,
         topology=trained.topology,
-        thresholds=trained.thresholds,
+        thresholds=thresholds,
         metrics=read_json(Path(run) / "metrics.json"),
         weights=trained.model.get_weights(),
         artefacts=artefacts,
         verification=[asdict(verification) for verification in verifications],
         class_names=data.class_names,
+        calibration=calibration_of_sets,
     )
     write_bundle(bundle, path)
     return bundle

@@ -18,7 +18,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from ddnn_tf.drift import DriftWatch
 from ddnn_tf.hierarchy import Role, link_name
 from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller, RefusalError
@@ -141,13 +142,14 @@ class Aggregator:
         uppers: The ways to all nodes in processes of their own but the devices, by name.
         metrics: Its metrics.
         engine: What its section runs on.
-        thresholds: T by tier in place of the bundle's. They can be set while it runs.
+        thresholds: T by tier in place of the bundle's, whatever devices are present. They can be set while it
+            runs.
         wait: Seconds to wait for class vectors.
         upper_wait: Seconds to wait for the tiers above.
 
     Attributes:
         devices: What is known of each device, by name.
-        thresholds: T by tier.
+        thresholds: T by tier; of a calibrated network, those with all devices present.
         answers: Number of answers by tier, and `labelled`, `right`, `degraded`, `errors` and `samples`.
         bytes: Payload bytes by link, of all answers.
         is_answering: Whether each of `uppers` answered when it was last asked.
@@ -169,8 +171,17 @@ class Aggregator:
         self._hosted = network.hierarchy.local
         self._run = None if self._hosted is None else network.runner(self._hosted.name, engine)
         self.thresholds: dict[str, float] = {}
+        self._chosen: dict[str, float] = {}  # those that go before the calibration's, if there is one
         for tier, value in {**network.thresholds, **(thresholds or {})}.items():
             self.set_threshold(tier, value)
+        self._drift: DriftWatch | None = None
+        calibration = network.policy.calibration
+        if calibration is not None:
+            self._chosen = dict(thresholds or {})
+            self._drift = DriftWatch(
+                {frozenset(entry.devices): entry.entropies for entry in calibration.sets}
+            )
+            metrics.watch_drift(self._drift)
         self.devices = {name: DeviceState() for name in network.hierarchy.device_names}
         cameras = [node for node in network.hierarchy.devices if is_image(node)]
         self._previewed = {node.name: node.sensor.size for node in cameras}
@@ -196,7 +207,7 @@ class Aggregator:
             raise ValueError(f"Expected a tier out of {', '.join(early) or 'none'}, but got {tier!r}.")
         if not 0 <= value <= 1:
             raise ValueError(f"Expected a threshold between 0 and 1, but got {value}.")
-        self.thresholds[tier] = float(value)
+        self.thresholds[tier] = self._chosen[tier] = float(value)
 
     def linger(self) -> float:
         """Seconds that orders wait for others: none while few samples are about.
@@ -257,12 +268,12 @@ class Aggregator:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._someone.wait(), min(_ATTACH_WAIT, remaining / 4))
         attached = [name for name, state in self.devices.items() if state.stream is not None]
-        progress = self.network.policy.start(self.thresholds, attached)
+        progress = self.network.policy.start(self._chosen, attached)
         above: float | None = None  # until when the tiers above are waited for
         while (step := progress.next()) is not None:
             if not step.takes_class_vectors:
                 above = above or min(end, time.perf_counter() + self._upper_wait)
-                progress.hear(*await self._ask_all(step, ticket, task.sample, above))
+                progress.hear(*await self._ask_all(step, ticket, task.sample, progress.devices, above))
             elif self._hosted is not None:
                 wait = min(self._wait, (end - time.perf_counter()) / 2)
                 progress.hear([await self._decide_locally(step, ticket, task.sample, wait, start)])
@@ -278,6 +289,9 @@ class Aggregator:
             raise RefusalError(
                 grpc.StatusCode.UNAVAILABLE, "no_exit", f"No exit could answer: {progress.reason}."
             )
+        lowest = progress.outcomes[0]
+        if self._drift is not None and lowest.tier == self.network.hierarchy.exit_tier_names[0]:
+            self._drift.see(lowest.devices, lowest.entropy)
         return _answer(ticket, progress, time.perf_counter() - start, self.network.class_names)
 
     async def _decide_locally(
@@ -355,7 +369,7 @@ class Aggregator:
         return self._heard(answers)
 
     async def _ask_all(
-        self, step: Step, ticket: int, sample: int, until: float
+        self, step: Step, ticket: int, sample: int, devices: Iterable[str], until: float
     ) -> tuple[list[Report], list[str]]:
         """Has the nodes of a tier decide; edges below forward and devices offload to them meanwhile."""
         self._order([name for name in step.order if name not in step.past], "offload", ticket, sample)
@@ -385,7 +399,8 @@ class Aggregator:
                         Question(
                             ticket=ticket,
                             senders=senders,
-                            thresholds=self.thresholds if len(chains[name]) > 1 else {},
+                            thresholds=self._chosen if len(chains[name]) > 1 else {},
+                            devices=devices if len(chains[name]) > 1 else (),
                         ),
                         Verdict,
                         until,

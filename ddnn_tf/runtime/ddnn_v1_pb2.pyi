@@ -107,7 +107,7 @@ class Accepted(_message.Message):
     def __init__(self) -> None: ...
 
 class Question(_message.Message):
-    __slots__ = ("ticket", "senders", "thresholds", "awaited", "past_receiver")
+    __slots__ = ("ticket", "senders", "thresholds", "awaited", "past_receiver", "devices")
     class ThresholdsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -120,12 +120,14 @@ class Question(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     AWAITED_FIELD_NUMBER: _ClassVar[int]
     PAST_RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     ticket: int
     senders: _containers.RepeatedScalarFieldContainer[str]
     thresholds: _containers.ScalarMap[str, float]
     awaited: _containers.RepeatedScalarFieldContainer[str]
     past_receiver: bool
-    def __init__(self, ticket: _Optional[int] = ..., senders: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., awaited: _Optional[_Iterable[str]] = ..., past_receiver: _Optional[bool] = ...) -> None: ...
+    devices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ticket: _Optional[int] = ..., senders: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., awaited: _Optional[_Iterable[str]] = ..., past_receiver: _Optional[bool] = ..., devices: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("exits", "degraded", "reason")

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnn_tf.calibration import Calibration, scaled
 from ddnn_tf.exits import is_confident, most_confident, normalized_entropy, softmax
 from ddnn_tf.hierarchy import AGGREGATOR, Hierarchy, Node, Payload, Role, Tier, link_name
 from ddnn_tf.specs import Spec
@@ -89,9 +90,10 @@ class Outcome:
 
     Attributes:
         tier: Name of the tier.
-        probabilities: `(classes,)` float64 of the surest exit.
-        entropy: Their normalized entropy, 0..1.
+        probabilities: `(classes,)` float64 of the surest exit; scaled, if the network is calibrated.
+        entropy: Normalized entropy of its own probabilities, before scaling, 0..1: what T is compared with.
         members: The senders that took part.
+        devices: The devices that took part, without those that the tier should have heard and did not.
         seconds: Time that the slowest exit took.
     """
 
@@ -99,6 +101,7 @@ class Outcome:
     probabilities: NDArray[np.float64]
     entropy: float
     members: tuple[str, ...]
+    devices: frozenset[str]
     seconds: float
 
 
@@ -107,6 +110,7 @@ class Policy:
 
     Args:
         hierarchy: The hierarchy.
+        calibration: Thresholds and temperatures by set of present devices, if the network was exported with.
 
     Attributes:
         specs: What each node above the devices receives, by node and sender (or skip sender) in the node's
@@ -117,8 +121,8 @@ class Policy:
         reporting: Nodes that tell the coordinator their class vector, because another may be surer.
     """
 
-    def __init__(self, hierarchy: Hierarchy) -> None:
-        self.hierarchy = hierarchy
+    def __init__(self, hierarchy: Hierarchy, calibration: Calibration | None = None) -> None:
+        self.hierarchy, self.calibration = hierarchy, calibration
         sent = {
             (link.receiver, link.sender): link.spec
             for link in hierarchy.links
@@ -133,16 +137,42 @@ class Policy:
             node.name: (AGGREGATOR, *(name for name in node.senders if len(self.chains.get(name, ())) > 1))
             for node in hierarchy.receivers
         }
+        names = hierarchy.device_names
+        self._behind = {
+            node.name: frozenset(names[number] for number in hierarchy.devices_below(node.name))
+            for node in hierarchy.nodes
+        }
         self.reporting = frozenset(node.name for node in hierarchy.receivers if hierarchy.reports(node))
 
     def start(self, thresholds: Mapping[str, float], devices: Iterable[str]) -> Progress:
         """A sample before its first step.
 
         Args:
-            thresholds: T by tier, for all tiers but the last.
+            thresholds: T by tier, for all tiers but the last; of a calibrated network only those that go
+                before the calibration's.
             devices: The devices that are there.
         """
         return Progress(self, thresholds, devices)
+
+    def thresholds(self, chosen: Mapping[str, float], devices: Iterable[str]) -> Mapping[str, float]:
+        """T by tier with a set of devices present.
+
+        Args:
+            chosen: T by tier that go before the calibration's.
+            devices: Names of the devices.
+        """
+        return chosen if self.calibration is None else {**self.calibration.of(devices).thresholds, **chosen}
+
+    def heard(self, name: str, devices: Iterable[str], senders: Iterable[str]) -> frozenset[str]:
+        """The devices that are present as a node sees it: without those that it should have heard itself.
+
+        Args:
+            name: Name of the node.
+            devices: Names of the devices that are present as far as is known below.
+            senders: Names of the senders that it heard.
+        """
+        behind = {device for sender in senders for device in self._behind[sender]}
+        return frozenset(devices) - (self._behind[name] - behind)
 
 
 class Progress:
@@ -151,12 +181,14 @@ class Progress:
     Attributes:
         outcomes: What the tiers said so far, lowest first.
         payload: Bytes of the payloads that arrived so far, by link.
+        devices: The devices that take part in this sample, as far as is known.
     """
 
     def __init__(self, policy: Policy, thresholds: Mapping[str, float], devices: Iterable[str]) -> None:
         self._policy, self._thresholds = policy, thresholds
         # Those whose output can be had: devices that are there, and nodes that have computed a feature map.
-        self._able = set(devices)
+        self.devices = frozenset(devices)
+        self._able = set(self.devices)
         self._level = 0
         self._is_settled = False
         self._step: Step | None = None  # what is being done
@@ -232,6 +264,7 @@ class Progress:
         speaking: list[tuple[Report, NDArray[np.float64]]] = []
         for report in reports:
             node, specs = hierarchy[report.node], policy.specs[report.node]
+            self.devices = policy.heard(node.name, self.devices, report.senders)
             self.payload |= {link_name(sender, node.name): specs[sender].size for sender in report.senders}
             if node.role is Role.LOCAL:
                 # Who has no class vector of this sample has no feature map of it either.
@@ -245,18 +278,34 @@ class Progress:
                     link = link_name(node.name, hierarchy.coordinator)
                     self.payload[link] = hierarchy.class_vector.size
         if speaking:
-            self._conclude(tier, speaking)
+            # Those behind a node that did not report may yet be heard past it: only this tier lacks them.
+            devices = self.devices
+            for silent in {node.name for node in tier.nodes} - {report.node for report in reports}:
+                devices = policy.heard(silent, devices, ())
+            self._conclude(tier, speaking, devices)
 
-    def _conclude(self, tier: Tier, speaking: Sequence[tuple[Report, NDArray[np.float64]]]) -> None:
+    def _conclude(
+        self,
+        tier: Tier,
+        speaking: Sequence[tuple[Report, NDArray[np.float64]]],
+        devices: frozenset[str],
+    ) -> None:
         """The surest exit speaks for the tier; if it is confident, or the last, the sample leaves."""
         several = [probabilities for _, probabilities in speaking]
         probabilities = (several[0] if len(several) == 1 else most_confident(several))[0]
         entropy = float(normalized_entropy(probabilities))
         members = tuple(sender for report, _ in speaking for sender in report.senders)
         seconds = max(report.seconds for report, _ in speaking)
-        self.outcomes.append(Outcome(tier.name, probabilities, entropy, members, seconds))
-        is_last = tier is self._policy.hierarchy.exit_tiers[-1]
-        self._is_settled = is_last or bool(is_confident(entropy, self._thresholds[tier.name]))
+        policy = self._policy
+        if policy.calibration is not None:
+            temperature = policy.calibration.of(devices).temperatures[tier.name]
+            probabilities = scaled(probabilities, temperature)
+        self.outcomes.append(Outcome(tier.name, probabilities, entropy, members, devices, seconds))
+        if tier is policy.hierarchy.exit_tiers[-1]:
+            self._is_settled = True
+        else:
+            limit = policy.thresholds(self._thresholds, devices)[tier.name]
+            self._is_settled = bool(is_confident(entropy, limit))
 
 
 def is_unsure(logits: NDArray[np.float32], threshold: float) -> bool:

@@ -55,7 +55,7 @@ class ServedNetwork:
         self._bundle = bundle
         self.topology = bundle.topology
         self.hierarchy = bundle.topology.hierarchy
-        self.policy = Policy(self.hierarchy)
+        self.policy = Policy(self.hierarchy, bundle.calibration)
         self.thresholds = dict(bundle.thresholds)
         self.class_names = bundle.class_names
         self.fingerprint = bundle.fingerprint

@@ -9,6 +9,7 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from ddnn_tf.drift import LEAST_P_VALUE, DriftWatch
 from ddnn_tf.runtime.security import host_and_port, joined
 
 __all__ = ["Metrics", "log_in_json", "serve_metrics"]
@@ -41,6 +42,24 @@ class Metrics:
         self.batch = Histogram(
             "ddnn_batch_samples", "Samples run together", registry=self.registry, buckets=(1, 2, 4, 8, 16, 32)
         )
+
+    def watch_drift(self, watch: DriftWatch) -> None:
+        """Adds gauges that say, whenever they are read, whether recent entropies are like validation ones.
+
+        Args:
+            watch: What sees the entropies.
+        """
+        for name, text, measure in (
+            ("statistic", "Largest difference of the distributions, 0..1", lambda: watch.drift.statistic),
+            ("p_value", "Probability of so large a difference by chance", lambda: watch.drift.p_value),
+            ("warning", f"1 if that is below {LEAST_P_VALUE}", lambda: float(watch.has_drifted)),
+        ):
+            gauge = Gauge(
+                f"ddnn_entropy_drift_{name}",
+                f"Entropies of recent samples against validation: {text}",
+                registry=self.registry,
+            )
+            gauge.set_function(measure)
 
 
 def serve_metrics(metrics: Metrics, address: str) -> str:

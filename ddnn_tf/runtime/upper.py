@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import grpc
@@ -138,9 +138,13 @@ class Upper:
         verdict = Verdict(exits=[report])
         self._metrics.samples.labels("decided").inc()
         self._metrics.latency.labels(self._tier).observe(report.seconds)
-        threshold = question.thresholds.get(self._tier)
-        if logits is not None and threshold is not None and is_unsure(logits, threshold):
-            await self._pass_on(question, verdict, left - (time.perf_counter() - start) - _MARGIN)
+        policy = self._network.policy
+        if logits is not None and len(policy.chains[self.node.name]) > 1:
+            devices = policy.heard(self.node.name, question.devices, maps)
+            threshold = policy.thresholds(question.thresholds, devices).get(self._tier)
+            if threshold is not None and is_unsure(logits, threshold):
+                remains = left - (time.perf_counter() - start) - _MARGIN
+                await self._pass_on(question, devices, verdict, remains)
         return verdict
 
     async def forward(self, _: str, question: Question, __: float | None) -> Accepted:
@@ -166,14 +170,19 @@ class Upper:
         logits: NDArray[np.float32] | None = outputs["logits"][0] if "logits" in outputs else None
         return logits
 
-    async def _pass_on(self, question: Question, verdict: Verdict, left: float) -> None:
+    async def _pass_on(
+        self, question: Question, devices: Iterable[str], verdict: Verdict, left: float
+    ) -> None:
         """Has the receiver decide; if it cannot, this node's verdict stands and is degraded."""
         if self._receiver is None:
             return
         try:
             self._send_up(question.ticket, self.node.receiver)
             onward = Question(
-                ticket=question.ticket, senders=[self.node.name], thresholds=question.thresholds
+                ticket=question.ticket,
+                senders=[self.node.name],
+                thresholds=question.thresholds,
+                devices=devices,
             )
             above = await self._receiver.call("Upper/Decide", onward, Verdict, max(left, 0.001))
         except grpc.aio.AioRpcError as error:
