@@ -22,14 +22,18 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_type_hints
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
+from pydantic import create_model
 
+from ddnn_tf.documents import Document
 from ddnn_tf.registry import Registry
 
-__all__ = ["RECIPES", "Recipe", "register_recipe"]
+__all__ = ["RECIPES", "Recipe", "find_recipe", "make_recipe", "recipe_yaml", "register_recipe"]
 
 Gradient = Literal["ste_sign", "approx_sign", "swish_sign"]
 """A sign whose gradient is that of a clipped line, of a parabola (Bi-Real Net), or of a swish (BNN+)."""
@@ -179,6 +183,52 @@ def register_recipe(recipe: Recipe, module: str = __name__) -> None:
         ValueError: Another one has that name.
     """
     RECIPES.register(recipe.name, recipe, module)
+
+
+class _Document(Document):
+    subject: ClassVar[str] = "recipe"
+
+
+# The fields of a recipe as YAML has them: each with its type and the paper's value.
+_Written: type[Document] = create_model(
+    "_Written",
+    __base__=_Document,
+    **{name: (hint, getattr(Recipe(), name)) for name, hint in get_type_hints(Recipe).items()},  # type: ignore[call-overload]
+)
+
+
+def make_recipe(fields: Mapping[str, Any]) -> Recipe:
+    """A recipe of plain data, such as YAML holds; fields that are left out are the paper's.
+
+    Raises:
+        ValueError: An unknown field, a value of another type, or one that `Recipe` refuses.
+    """
+    written = _Written(**fields)
+    return Recipe(**{name: getattr(written, name) for name in type(written).model_fields})
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """A recipe as YAML, which `find_recipe` reads back: what differs from the paper's."""
+    return yaml.safe_dump(recipe.differences(), sort_keys=False)
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its name, or out of a file.
+
+    Args:
+        name: One of `RECIPES`, or a path that ends in `.yaml` or `.yml`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: No recipe of that name, or as `make_recipe`, with the path in front.
+    """
+    if Path(name).suffix not in (".yaml", ".yml"):
+        return RECIPES[name]
+    written = _Written.load(name)
+    try:
+        return make_recipe(written.model_dump())
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 register_recipe(Recipe("paper"))

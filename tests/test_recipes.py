@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ddnn_tf.recipes import RECIPES, Recipe
+from ddnn_tf.recipes import RECIPES, Recipe, find_recipe, make_recipe, recipe_yaml
 
 
 def test_paper_is_nothing_but_the_papers_training() -> None:
@@ -56,3 +57,27 @@ def test_what_makes_no_sense_is_refused(fields: dict[str, object], message: str)
 def test_an_unknown_recipe_is_an_error_that_names_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"recipe to be one of paper, robust.*, but got 'bold'"):
         RECIPES["bold"]
+
+
+def test_a_recipe_in_a_file_is_the_same_recipe(tmp_path: Path) -> None:
+    for recipe in (RECIPES["paper"], Recipe("mine", drop=0.5, survival={"edge_0": 0.9}, mask_absent=True)):
+        (tmp_path / "recipe.yaml").write_text(recipe_yaml(recipe))
+        assert find_recipe(str(tmp_path / "recipe.yaml")) == recipe
+    assert find_recipe("robust") == RECIPES["robust"]
+    assert make_recipe({}) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("drop: often", "recipe's field 'drop' is 'often'"),
+        ("dropp: 0.5", "recipe has no field 'dropp'"),
+        ("drop: 2", "Expected `drop` in 0..1, but got 2"),
+        ("schedule: linear", "recipe's field 'schedule' is 'linear'"),
+    ],
+)
+def test_a_file_with_a_bad_recipe_is_named_with_the_field(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        find_recipe(str(tmp_path / "recipe.yaml"))
+    assert str(error.value).startswith(str(tmp_path))

@@ -12,7 +12,7 @@ from ddnn_tf.cli.evaluate import print_evaluation
 from ddnn_tf.datasets import DATASETS, fitting_topology
 from ddnn_tf.datasets.source import DatasetKind
 from ddnn_tf.documents import check_writable
-from ddnn_tf.recipes import RECIPES
+from ddnn_tf.recipes import RECIPES, find_recipe
 from ddnn_tf.schemes import SCHEMES
 from ddnn_tf.topology import ONE_DEVICE, Topology
 
@@ -60,7 +60,10 @@ def train(
     ] = None,
     recipe: Annotated[
         str,
-        typer.Option("--recipe", help=f"How to train: {_RECIPE_NAMES}. robust survives missing devices."),
+        typer.Option(
+            "--recipe",
+            help=f"How to train: {_RECIPE_NAMES}, or a YAML file. robust survives missing devices.",
+        ),
     ] = "paper",
     quantization_aware: Annotated[
         bool, typer.Option("--quantization-aware", help="Train float blocks for 8-bit integers.")
@@ -110,7 +113,7 @@ def train(
         ddnn train --data scenes --cloud-precision float --quantization-aware --out runs/mixed
     """
     check_writable(out)
-    chosen_recipe = RECIPES[recipe]
+    chosen_recipe = find_recipe(recipe)
     changes = _changes(augment)
     figure_2 = {
         "configuration": configuration,
