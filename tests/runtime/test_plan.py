@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from skipping import SKIPPING
 from unlike import UNLIKE
 
 from ddnn_tf.hierarchy import Hierarchy
@@ -71,6 +72,17 @@ def test_commands_of_sites_and_of_edges_below_edges() -> None:
     assert plan.arguments("hall", hierarchy)[3:5] == ["--upper", address["cloud"]]
     uppers = [part.partition("=")[0] for part in plan.arguments("aggregator", hierarchy) if "=" in part]
     assert uppers == ["site_a", "site_b", "edge_a", "edge_b", "hall", "cloud"]
+
+
+def test_commands_of_skip_links() -> None:
+    hierarchy = Topology.from_yaml(SKIPPING).hierarchy
+    plan = plan_of(list(hierarchy.process_names))
+    address = {process.name: process.address for process in plan.processes}
+    assert plan.arguments("near_1", hierarchy)[5:9] == [
+        "--upper", address["low"], "--skip", address["high"],
+    ]  # fmt: skip
+    assert plan.arguments("low", hierarchy)[3:7] == ["--upper", address["high"], "--skip", address["cloud"]]
+    assert "--skip" not in plan.arguments("near_0", hierarchy)
 
 
 def test_plan_of_another_network(plan: Plan, hierarchy: Hierarchy) -> None:
