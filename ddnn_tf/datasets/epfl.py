@@ -26,7 +26,7 @@ from ddnn_tf.documents import data_directory
 
 __all__ = ["SPLITS", "load_epfl"]
 
-SPLITS = ("random", "time", "part")
+SPLITS = ("random", "time", "part", "holdout")
 
 _FILE = "epfl_six_cameras.npz"
 _KEYS = {
@@ -40,7 +40,10 @@ _KEYS = {
 _TEST_SHARE = 0.2
 # The last frames of test and training, and the frames between two parts.
 _BORDERS, _GAP = (180, 150), 5
-_PARTS = {"train": "train", "holdout": "validation", "test": "test"}
+_PARTS = {
+    "part": {"train": "train", "holdout": "validation", "test": "test"},
+    "holdout": {"train": "train", "test": "validation", "holdout": "test"},
+}
 
 
 def load_epfl(
@@ -57,7 +60,8 @@ def load_epfl(
             `present` bool (samples, cameras), `frame` int (samples,) and `part` str (samples,): `train`,
             `holdout` or `test`. Default: `epfl_six_cameras.npz` in `data_directory()`.
         split: `random`, a fifth of each class for test, as the paper did; `time`; or `part`, as the file
-            says, its `holdout` for validation.
+            says, its `holdout` for validation; or `holdout`, as the file says, its `test` for validation and
+            its `holdout` for test, as others did.
         validation_share: Fraction of the training samples used for validation by `random`.
         seed: Seed of `random`.
 
@@ -85,9 +89,11 @@ def load_epfl(
         class_names=tuple(map(str, arrays["classes"])),
         time=arrays["frame"],
     )
-    if split == "part":
-        parts = {_PARTS[name]: np.flatnonzero(arrays["part"] == name) for name in _PARTS}
-        return recording.in_parts(parts, "as the file says, its holdout for validation")
+    if split in _PARTS:
+        named = _PARTS[split]
+        parts = {part: np.flatnonzero(arrays["part"] == name) for name, part in named.items()}
+        validation = next(name for name, part in named.items() if part == "validation")
+        return recording.in_parts(parts, f"as the file says, its {validation} for validation")
     shares = {"test_share": _TEST_SHARE, "validation_share": validation_share}
     if split == "time":
         by_time = splits.by_time(arrays["frame"], gap=_GAP, borders=_BORDERS)
@@ -124,9 +130,10 @@ def _check(file: Path, arrays: dict[str, NDArray]) -> None:
             f"'{file}': the key 'y' ranges from {labels.min()} to {labels.max()}, expected 0 to "
             f"{len(names) - 1}."
         )
-    unknown = sorted(set(map(str, np.unique(arrays["part"]))) - set(_PARTS))
+    known = _PARTS["part"]
+    unknown = sorted(set(map(str, np.unique(arrays["part"]))) - set(known))
     if unknown:
-        raise ValueError(f"'{file}': the key 'part' holds '{unknown[0]}', expected {', '.join(_PARTS)}.")
+        raise ValueError(f"'{file}': the key 'part' holds '{unknown[0]}', expected {', '.join(known)}.")
 
 
 def _from_source(source: DataSource) -> MultiViewDataset:

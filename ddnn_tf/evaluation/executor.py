@@ -139,7 +139,7 @@ def _train_trial(trial: Trial, directory: Path) -> str:
     answers = Answers(
         validation=_answers(model, trial, data, "validation"),
         test=_answers(model, trial, data, "test"),
-        without=_answers_without(model, trial, data),
+        without={part: _answers_without(model, trial, data, part) for part in ("validation", "test")},
         seconds=seconds,
     )
     store.write(trial, answers, model.get_weights())
@@ -154,14 +154,14 @@ def _answers(model: tf.keras.Model, trial: Trial, data: MultiViewDataset, part: 
 
 
 def _answers_without(
-    model: tf.keras.Model, trial: Trial, data: MultiViewDataset
+    model: tf.keras.Model, trial: Trial, data: MultiViewDataset, part: str
 ) -> dict[tuple[str, ...], Probabilities]:
-    """Answers to the test samples without the devices of each of the trial's sets."""
+    """Answers to the samples of a part without the nodes of each of the trial's sets."""
     if not trial.missing:
         return {}
     masked = with_presence(model, trial.topology)
-    views = data.part("test")
-    samples = len(data.split["test"])
+    views = data.part(part)
+    samples = len(data.split[part])
     answers: dict[tuple[str, ...], Probabilities] = {}
     for missing in trial.missing:
         present = trial.topology.hierarchy.presence(missing, samples)

@@ -32,6 +32,8 @@ from ddnn_tf.evaluation.accuracy import (
 from ddnn_tf.evaluation.executor import train_trials
 from ddnn_tf.evaluation.store import Answers, TrialStore
 from ddnn_tf.evaluation.trial import Trial, subsets
+from ddnn_tf.hierarchy import Precision
+from ddnn_tf.recipes import RECIPES, Recipe
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions
 
@@ -128,32 +130,56 @@ class Experiment:
         seed: int,
         *,
         local: str = "MP",
-        upper: str = "CC",
+        upper: str | None = None,
         filters: int = 4,
         configuration: str = "c",
+        cloud_precision: Precision = "binary",
         devices: Sequence[str] | None = None,
+        topology: Topology | None = None,
+        recipe: Recipe | str = "paper",
         missing: Sequence[tuple[str, ...]] | None = None,
     ) -> Trial:
         """A whole DDNN to train; by default the paper's, MP-CC with 4 filters and all devices.
 
-        The default network also classifies the test samples without some of the devices, for Figure 10: see
+        The default network also classifies the samples without some of the devices, for Figure 10: see
         `subsets`.
 
         Args:
             seed: Seed of split and weights.
             local: Aggregation at the local exit.
-            upper: Aggregation above.
+            upper: Aggregation above; None: the one that the recipe goes with.
             filters: Filters of a device's ConvP block.
             configuration: Letter of Figure 2.
+            cloud_precision: Precision of edges and cloud.
             devices: The devices that take part, in this order; None: all.
-            missing: Sets of failed devices without which the test samples are classified too; None:
-                `subsets` for the default network, else none.
+            topology: A hierarchy of your own for these devices, in place of all the fields above but `seed`
+                and `devices`.
+            recipe: How to train: a recipe, or the name of one.
+            missing: Sets of failed nodes, devices or edges, without which the samples are classified too;
+                None: `subsets` for the default network, else none.
+
+        Raises:
+            ValueError: An unknown recipe, or as `topology`.
         """
         chosen = self.devices if devices is None else tuple(devices)
         sets = None if missing is None else tuple(missing)
-        asked = (seed, local, upper, filters, configuration, chosen, sets)
+        recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+        options = {
+            "local": local,
+            "upper": upper or recipe.upper,
+            "filters": filters,
+            "cloud_precision": cloud_precision,
+        }
+        # A recipe holds a mapping, so it has no hash.
+        asked = (seed, configuration, chosen, topology, repr(recipe), sets, *options.values())
         if asked not in self._trials:
-            self._trials[asked] = self._network(*asked)
+            title = f"{options['local']}-{options['upper']}, {filters} filters, ({configuration})"
+            if topology is None:
+                topology = self.topology(configuration, chosen, seed=seed, **options)
+            else:
+                title = "own hierarchy"
+                topology = topology.with_codings(self.data(seed).codings)
+            self._trials[asked] = self._network(title, seed, chosen, topology, recipe, sets)
         return self._trials[asked]
 
     def individual(self, seed: int) -> Trial:
@@ -210,7 +236,7 @@ class Experiment:
             trial: A trial of a network.
             thresholds: T by tier; None: those of `thresholds`.
             part: `test` or `validation`.
-            missing: Failed devices, one of `trial.missing`; on test samples only.
+            missing: Failed nodes, one of `trial.missing`.
         """
         if thresholds is None:
             thresholds = self.thresholds(trial)
@@ -250,24 +276,26 @@ class Experiment:
 
     def _network(
         self,
+        title: str,
         seed: int,
-        local: str,
-        upper: str,
-        filters: int,
-        configuration: str,
         devices: tuple[str, ...],
+        topology: Topology,
+        recipe: Recipe,
         missing: tuple[tuple[str, ...], ...] | None,
     ) -> Trial:
-        options = {"local": local, "upper": upper, "filters": filters}
-        topology = self.topology(configuration, devices, seed=seed, **options)
         if missing is None:
-            is_default = devices == self.devices and topology == self.topology(seed=seed)
+            is_default = (
+                devices == self.devices
+                and recipe == RECIPES["paper"]
+                and topology == self.topology(seed=seed)
+            )
             missing = tuple(subsets(self.devices)) if is_default else ()
         return self._trial(
-            f"{local}-{upper}, {filters} filters, ({configuration}), {len(devices)} devices",
+            f"{title}, {len(devices)} devices, recipe {recipe.name}",
             seed,
             devices,
             topology,
+            recipe=recipe,
             missing=missing,
         )
 
@@ -290,6 +318,7 @@ class Experiment:
         topology: Topology,
         *,
         is_individual: bool = False,
+        recipe: Recipe = RECIPES["paper"],
         missing: tuple[tuple[str, ...], ...] = (),
     ) -> Trial:
         data = self.data(seed)
@@ -302,7 +331,7 @@ class Experiment:
             devices=devices,
             topology=topology,
             is_individual=is_individual,
-            options=TrainingOptions(epochs=self.epochs, seed=seed),
+            options=TrainingOptions(epochs=self.epochs, seed=seed, recipe=recipe),
             missing=missing,
             samples=len(data.split["train"]),
         )

@@ -54,6 +54,7 @@ class Item:
         obstacle: Why the item makes no sense for the experiment's data; None: it does. May raise
             FileNotFoundError for data of its own that are unavailable.
         lines: The tables in a form that another program prints, for comparison.
+        is_extra: Takes part only where it is named: it goes beyond the paper, and trains long.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Item:
     figures: Callable[[Sequence[Table]], dict[str, Figure]] = _no_figures
     obstacle: Callable[[Experiment], str | None] = _no_obstacle
     lines: Callable[[Sequence[Table]], list[str]] = _no_lines
+    is_extra: bool = False
 
 
 ITEMS: Registry[Item] = Registry("table or figure", "ddnn_tf.evaluation.items")

@@ -101,13 +101,14 @@ class Results:
 
 
 def chosen_items(only: Sequence[str] | None) -> dict[str, Item]:
-    """The tables and figures asked for, by name and in the order of the report; None: all.
+    """The tables and figures asked for, by name and in the order of the report; None: all but the extras.
 
     Raises:
         ValueError: An unknown name, or none at all.
     """
     items = items_in_order()
-    return {name: items[name] for name in choose("table or figure", only, items)}
+    names = choose("table or figure", only, items)
+    return {name: items[name] for name in names if only is not None or not items[name].is_extra}
 
 
 def reproduce(experiment: Experiment, only: Sequence[str] | None = None) -> Results:
@@ -115,9 +116,9 @@ def reproduce(experiment: Experiment, only: Sequence[str] | None = None) -> Resu
 
     Args:
         experiment: Data, seeds, epochs and directory.
-        only: Names of tables and figures; None: all. One that makes no sense for the data is left out and
-            named in `Results.left_out`; so is one whose own data are unavailable, unless it was asked for by
-            name.
+        only: Names of tables and figures; None: all but the extras. One that makes no sense for the data is
+            left out and named in `Results.left_out`; so is one whose own data are unavailable, unless it was
+            asked for by name.
 
     Raises:
         ImportError: matplotlib, Jinja2 or SciPy is not installed.

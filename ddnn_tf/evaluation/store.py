@@ -18,6 +18,8 @@ __all__ = ["Answers", "Probabilities", "TrialStore"]
 Probabilities = Mapping[str, NDArray[np.float64]]
 """Class probabilities `(samples, classes)` by tier; of individual models by device."""
 
+_PARTS = ("validation", "test")
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -26,13 +28,13 @@ class Answers:
     Attributes:
         validation: Answers to the validation samples.
         test: Answers to the test samples.
-        without: Answers to the test samples without the devices of each of `Trial.missing`.
+        without: By part: answers without the nodes of each of `Trial.missing`.
         seconds: How long the training took.
     """
 
     validation: Probabilities
     test: Probabilities
-    without: Mapping[tuple[str, ...], Probabilities]
+    without: Mapping[str, Mapping[tuple[str, ...], Probabilities]]
     seconds: float
 
     def of(self, part: str, missing: tuple[str, ...] = ()) -> Probabilities:
@@ -40,23 +42,20 @@ class Answers:
 
         Args:
             part: `validation` or `test`.
-            missing: Failed devices, one of `Trial.missing`; on test samples only.
+            missing: Failed nodes, one of `Trial.missing`.
 
         Raises:
-            ValueError: Another part, or a set of devices that was not asked for.
+            ValueError: Another part, or a set of nodes that was not asked for.
         """
-        if part not in ("validation", "test") or (missing and part != "test"):
+        if part not in _PARTS:
+            raise ValueError(f"Expected `part` to be validation or test, but got {part!r}.")
+        if missing and missing not in self.without[part]:
             raise ValueError(
-                f"Expected `part` to be validation or test, and test without {', '.join(missing) or 'none'}, "
-                f"but got {part!r}."
-            )
-        if missing and missing not in self.without:
-            raise ValueError(
-                f"Expected `missing` to be one of the trial's sets of devices, but got {', '.join(missing)}: "
+                f"Expected `missing` to be one of the trial's sets of nodes, but got {', '.join(missing)}: "
                 "name it when you make the trial."
             )
         if missing:
-            return self.without[missing]
+            return self.without[part][missing]
         return self.validation if part == "validation" else self.test
 
 
@@ -82,7 +81,8 @@ class TrialStore:
         """Keeps the answers and weights of a trained network."""
         arrays: dict[str, Any] = {f"weight_{number}": array for number, array in enumerate(weights)}
         groups = {"validation": answers.validation, "test": answers.test}
-        groups |= {_without(missing): found for missing, found in answers.without.items()}
+        for part, sets in answers.without.items():
+            groups |= {_without(part, missing): probabilities for missing, probabilities in sets.items()}
         for group, probabilities in groups.items():
             arrays |= {f"{group}/{output}": array for output, array in probabilities.items()}
         arrays |= {"title": np.array(trial.title), "seconds": np.array(answers.seconds)}
@@ -97,7 +97,7 @@ class TrialStore:
         file = self.file(trial)
         if not file.is_file():
             return None
-        groups = ["validation", "test", *(_without(missing) for missing in trial.missing)]
+        groups = [*_PARTS, *(_without(part, missing) for part in _PARTS for missing in trial.missing)]
         keys = {f"{group}/{output}": "class probabilities" for group in groups for output in trial.outputs}
         try:
             arrays = read_npz(file, {"seconds": "time of training", **keys})
@@ -107,10 +107,12 @@ class TrialStore:
         def group(name: str) -> Probabilities:
             return {output: arrays[f"{name}/{output}"].astype(np.float64) for output in trial.outputs}
 
-        without = {missing: group(_without(missing)) for missing in trial.missing}
+        without = {
+            part: {missing: group(_without(part, missing)) for missing in trial.missing} for part in _PARTS
+        }
         return Answers(group("validation"), group("test"), without, float(arrays["seconds"]))
 
 
-def _without(missing: Sequence[str]) -> str:
-    """Name of the arrays of a set of failed devices."""
-    return f"without {'+'.join(missing)}"
+def _without(part: str, missing: Sequence[str]) -> str:
+    """Name of the arrays of a set of failed nodes."""
+    return f"{part} without {'+'.join(missing)}"

@@ -39,7 +39,7 @@ from ddnn_tf.training import TrainingOptions
 
 __all__ = ["Trial", "subsets"]
 
-_FORMAT = 2
+_FORMAT = 3
 # The modules that decide what a training gives: other code makes other trials.
 _SOURCES = (
     aggregation,
@@ -72,7 +72,7 @@ class Trial:
         topology: Its hierarchy.
         is_individual: Whether it is the individual models in place of the network.
         options: How to train.
-        missing: Sets of devices without which the test samples are classified too.
+        missing: Sets of nodes (devices and edges) without which the samples are classified too.
         samples: Number of training samples, to estimate the time; not part of its key.
     """
 

@@ -72,7 +72,7 @@ def test_where_the_file_is_looked_for(file: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("DDNN_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"epfl_six_cameras\.npz.*--path.*DDNN_DATA"):
         load_epfl()
-    with pytest.raises(ValueError, match="one of random, time, part, but got 'track'"):
+    with pytest.raises(ValueError, match="one of random, time, part, holdout, but got 'track'"):
         load_epfl(file, split="track")
 
 

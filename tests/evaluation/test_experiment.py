@@ -43,23 +43,22 @@ def test_one_trial_trains_beside_a_running_tensorflow(experiment: Experiment) ->
     answers = experiment.answers(trial)
     assert tf.config.threading.get_intra_op_parallelism_threads() == threads
     data = experiment.data(1)
-    views = data.part("test")
-    samples = len(data.split["test"])
     model = build(trial.topology)
     with np.load(experiment.directory / "trials" / f"{trial.key}.npz", allow_pickle=False) as file:
         model.set_weights([file[f"weight_{at}"] for at in range(len(model.weights))])
     masked = with_presence(model, trial.topology)
-    for missing in ((), *trial.missing):
-        present = np.ones((samples, 3), dtype=bool)
-        present[:, [data.device_names.index(name) for name in missing]] = False
-        expected = tier_probabilities(masked, trial.topology, views, present)
-        found = answers.of("test", missing)
-        for tier, probabilities in expected.items():
-            assert np.allclose(found[tier], probabilities, atol=1e-5), (missing, tier)
-    without = [answers.without[(name,)]["cloud"] for name in ("device_0", "device_1")]
+    for part in ("validation", "test"):
+        for missing in ((), *trial.missing):
+            present = np.ones((len(data.split[part]), 3), dtype=bool)
+            present[:, [data.device_names.index(name) for name in missing]] = False
+            expected = tier_probabilities(masked, trial.topology, data.part(part), present)
+            found = answers.of(part, missing)
+            for tier, probabilities in expected.items():
+                assert np.allclose(found[tier], probabilities, atol=1e-5), (part, missing, tier)
+    without = [answers.of("test", (name,))["cloud"] for name in ("device_0", "device_1")]
     assert not np.allclose(*without, atol=1e-3)
     assert not (experiment.directory / "trials" / trial.key).exists()
-    with pytest.raises(ValueError, match="one of the trial's sets of devices, but got device_0, device_9"):
+    with pytest.raises(ValueError, match="one of the trial's sets of nodes, but got device_0, device_9"):
         answers.of("test", ("device_0", "device_9"))
     with pytest.raises(ValueError, match="validation or test"):
         answers.of("train")

@@ -28,8 +28,10 @@ from ddnn_tf.evaluation.items import (
     figure_9,
     figure_10,
     missing_devices,
+    recipe,
     reduction,
     reliability,
+    resilience,
     table_1,
     table_2,
 )
@@ -38,11 +40,13 @@ from ddnn_tf.evaluation.result_table import Estimate, mean, percent
 from ddnn_tf.evaluation.store import Answers
 from ddnn_tf.evaluation.trial import Trial, subsets
 from ddnn_tf.exits import normalized_entropy
+from ddnn_tf.network import PRESENCE, build
+from ddnn_tf.recipes import RECIPES, Recipe
 from ddnn_tf.schemes import SCHEMES, Scheme, zero
 from ddnn_tf.specs import Coding
 from ddnn_tf.topology import Topology
 
-OFFLINE = [name for name in ITEMS if name != "missing-devices"]
+OFFLINE = [name for name in ITEMS if name not in ("missing-devices", "resilience")]
 
 
 class RandomAnswers(Experiment):
@@ -74,7 +78,9 @@ class RandomAnswers(Experiment):
             odds = np.exp(logits)
             return dict(zip(names, odds / odds.sum(axis=-1, keepdims=True), strict=True))
 
-        without = {missing: answers("test") for missing in trial.missing}
+        without = {
+            part: {missing: answers(part) for missing in trial.missing} for part in ("validation", "test")
+        }
         return Answers(answers("validation"), answers("test"), without, seconds=1.0)
 
 
@@ -155,7 +161,7 @@ def test_an_item_works_for_one_device_or_says_why_not(
     reason = ITEMS[name].obstacle(alone)
     if reason is None:
         check(ITEMS[name], alone)
-    assert (reason is not None) == (name in ("figure-8", "figure-10"))
+    assert (reason is not None) == (name in ("figure-8", "figure-10", "recipe"))
     assert reason is None or "has one device" in reason
 
 
@@ -228,7 +234,7 @@ def test_a_new_figure_touches_one_file(experiment: RandomAnswers) -> None:
     names = list(items_in_order())
     assert names == [
         "claims", "figure-6", "table-1", "table-2", "figure-7", "figure-8", "figure-9", "figure-10",
-        "missing-devices", "reduction", "edge", "confusion", "reliability", "pareto",
+        "missing-devices", "resilience", "reduction", "recipe", "edge", "confusion", "reliability", "pareto",
     ]  # fmt: skip
     own = Item("mine", order=25, title="Mine", tables=table_1.tables)
     with pytest.raises(ValueError, match="'table-1' is registered by"):
@@ -480,10 +486,20 @@ def test_trials_are_addressed_by_content(experiment: RandomAnswers) -> None:
         experiment.network(0, filters=2),
         experiment.network(0, devices=["device_1", "device_0"]),
         experiment.network(0, missing=[("device_0",)]),
+        experiment.network(0, recipe="robust"),
+        experiment.network(0, recipe=Recipe(survival={"device_0": 0.9})),
+        experiment.network(0, cloud_precision="float"),
+        experiment.network(0, topology=experiment.topology("a")),
         experiment.individual(0),
         Experiment.network(_longer(experiment), 0),
     ]
     assert len({trial, *others}) == 1 + len(others)
+    assert experiment.network(0, recipe=RECIPES["paper"], topology=experiment.topology()).key == trial.key
+    scheme = experiment.network(0, recipe="robust").topology.hierarchy.cloud.scheme
+    assert scheme is not None
+    assert scheme.name == "WCC"
+    with pytest.raises(ValueError, match="'plain'"):
+        experiment.network(0, recipe="plain")
 
 
 def _longer(experiment: RandomAnswers) -> RandomAnswers:
@@ -504,3 +520,135 @@ def test_missing_devices_reads_digits_where_the_experiment_does(
     experiment = Experiment(source, tmp_path, seeds=1, epochs=10)
     assert missing_devices.obstacle(experiment) is None
     assert len(missing_devices.trials(experiment)) == 1
+
+
+def test_extras_take_part_only_where_they_are_named() -> None:
+    everything = chosen_items(None)
+    assert "table-1" in everything
+    assert not {"recipe", "resilience"} & set(everything)
+    assert list(chosen_items(["recipe", "table-1"])) == ["table-1", "recipe"]
+
+
+def test_recipe_compares_each_change_with_the_papers_network(experiment: RandomAnswers) -> None:
+    (table,) = recipe.tables(experiment)
+    first, *others = table.rows
+    assert (first["change"], first["gain all"], first["effect"]) == ("paper", "", "")
+    assert experiment.network(0) in recipe.trials(experiment)
+    drop = next(row for row in others if row["change"] == "devices dropped")
+    cells = [drop["cloud %"], first["cloud %"], drop["gain all"]]
+    assert mean(cells[0]) - mean(cells[1]) == pytest.approx(mean(cells[2]))
+    # Of two devices, half is the second; the worst is the one whose absence costs most.
+    trials = [experiment.network(seed, recipe=Recipe(drop=0.5), missing=SETS) for seed in experiment.seeds]
+    alone = np.array(
+        [
+            [experiment.measure(trial, missing=failed).exit_accuracy["cloud"] for failed in SETS]
+            for trial in trials
+        ]
+    )
+    assert drop["cloud one missing %"] == percent(alone.min(axis=1))
+    assert drop["cloud half missing %"] == percent(alone[:, 1])
+    robust = next(change for change in recipe.CHANGES if change.name == "robust")
+    assert robust.recipe == RECIPES["robust"]
+
+
+SETS = [("device_0",), ("device_1",)]
+
+
+@pytest.mark.parametrize(
+    ("gains", "effect"),
+    [
+        (((2, 1), (0, 1), (-1, 2)), "helps"),
+        (((0, 1), (-3, 1), (1, 2)), "hurts"),
+        (((2, 1), (-3, 1), (0, 2)), "both"),
+        (((1, 2), (-1, 2), (0, 2)), "unclear"),
+        (((2, None), (0, None), (1, None)), ""),
+    ],
+)
+def test_a_change_helps_only_beyond_its_interval(
+    gains: Sequence[tuple[float, float | None]], effect: str
+) -> None:
+    assert recipe._effect([Estimate(*gain) for gain in gains]) == effect
+
+
+@pytest.fixture
+def cameras(tmp_path: Path) -> RandomAnswers:
+    """Six cameras of 8x8 in place of the recordings that `resilience` reads."""
+    shapes = {f"device_{number}": (8, 8, 1) for number in range(6)}
+    cameras = RandomAnswers(unlike_data(shapes), tmp_path, "epfl")
+    cameras.source = DataSource(name="epfl", split="holdout")
+    return cameras
+
+
+NODES = ("fog1", "fog2", "fog3", "fog4", "edge1", "edge2", "edge3", "edge4")
+
+
+def test_resilience_asks_for_all_that_it_reads_and_stands_beside_the_reference(
+    cameras: RandomAnswers,
+) -> None:
+    assert resilience.obstacle(cameras) is None
+    check(ITEMS["resilience"], cameras)
+    (table,) = resilience.tables(cameras)
+    row = next(row for row in table.rows if (row["network"], row["survival"]) == ("robust", "medium"))
+    assert (row["reference validation %"], row["reference holdout %"]) == (89.27, 89.86)
+    robust = next(trial for trial in resilience.trials(cameras) if trial.options.recipe.survival)
+    assert robust.options.recipe.survival["edge3"] == 0.75
+    assert cameras.network(0).topology.hierarchy.device_names == robust.devices
+
+
+def test_resilience_without_the_recordings_says_where_they_belong(
+    experiment: RandomAnswers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDNN_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"epfl_six_cameras\.npz.*--path"):
+        resilience.obstacle(experiment)
+
+
+@pytest.mark.parametrize("is_protected", [False, True])
+def test_sets_of_failed_nodes_that_are_the_same_to_the_cloud_give_one_answer(
+    cameras: RandomAnswers, is_protected: bool
+) -> None:
+    topology = resilience.wiring(cameras, is_protected=is_protected, precision="float")
+    hierarchy = topology.hierarchy
+    sets = resilience.equal_sets(hierarchy, NODES)
+    assert len(sets) == 2**8
+    model = build(topology, presence=True)
+    views = {name: np.repeat(view[:1], len(sets), axis=0) for name, view in cameras.data().views.items()}
+    present = np.concatenate([hierarchy.presence(failed) for failed in sets])
+    outputs = model.predict({**views, PRESENCE: present}, batch_size=256, verbose=0)
+    answer = dict(zip(sets, outputs[model.output_names.index("cloud")], strict=True))
+    for failed, alike in sets.items():
+        if alike is not None:
+            assert np.allclose(answer[failed], answer[alike], atol=1e-6), (failed, alike)
+    # Answers that differ come from sets that differ.
+    distinct = len(np.unique(np.stack(list(answer.values())).round(5), axis=0))
+    assert distinct <= len(set(sets.values())) < 2**8
+    heard = hierarchy.heard(present).nodes["cloud"]
+    assert [alike is not None for alike in sets.values()] == heard.tolist()
+    assert sets[("fog1", "fog2")] is None
+    assert (sets[("fog1",)] is None) != is_protected
+
+
+def test_expected_accuracy_weights_each_set_by_its_probability() -> None:
+    survival = {"a": 0.9, "b": 0.6}
+    assert resilience.probability(("b",), survival) == pytest.approx(0.9 * 0.4)
+    accuracy = {(): 1.0, ("a",): 0.5, ("b",): 0.25, ("a", "b"): 0.0}
+    expected = 0.9 * 0.6 + 0.1 * 0.6 * 0.5 + 0.9 * 0.4 * 0.25
+    assert resilience.expected(accuracy, survival) == pytest.approx(expected)
+
+
+def test_a_network_that_is_always_right_reaches_the_limit_of_the_wiring(cameras: RandomAnswers) -> None:
+    plain = [trial for trial in resilience.trials(cameras) if not trial.options.recipe.survival]
+    for trial in plain:
+        right = np.eye(4)[cameras.labels(trial, "test")]
+        answers = cameras.answers(trial)
+        for probabilities in (answers.test, *answers.without["test"].values()):
+            probabilities["cloud"][:] = right
+    (table,) = resilience.tables(cameras)
+    row = next(row for row in table.rows if (row["network"], row["survival"]) == ("plain", "low"))
+    # Written out: fog1 and fog2 are up, and either fog3 with its edge or fog4 with any of its edges.
+    reached = 0.8 * 0.8 * (1 - (1 - 0.75 * 0.7) * (1 - 0.75 * (1 - 0.3 * 0.35 * 0.35)))
+    data = cameras.data()
+    drawn = np.mean([np.mean(data.targets("train") == label) for label in data.targets("test")])
+    expected = 100 * (reached + (1 - reached) * drawn)
+    assert mean(row["holdout %"]) == pytest.approx(expected)
+    assert row["holdout limit %"] == pytest.approx(expected)
