@@ -23,7 +23,7 @@ from ddnn_tf.frames import CLASS_VECTOR, FEATURES, FIXED_POINT, OVERHEAD, pack_w
 from ddnn_tf.integers import ImageShape, IntegerLayer, IntegerNetwork, Pool, SlidingWindow
 from ddnn_tf.specs import HIGHEST_CODE, Coding, Shape
 
-__all__ = ["Member", "Source", "is_identifier", "write"]
+__all__ = ["Footprint", "Member", "Source", "footprint", "is_identifier", "write"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KEYWORDS = frozenset((
@@ -44,6 +44,14 @@ _FAST_FILTERS = 256
 _PER_LINE = 8
 _FIXED_BITS = 31
 _CHANNELS_OF_A_PLANE = 3
+# Code of the small build (-Os), rounded up from what three Cortex-M took: at most 1,046 bytes where only
+# codes are convolved; where bits are too, 1,742 for three layers and 1,980 for five (`benchmarks/boards.py`).
+_CODE_BYTES = 1152
+_CODE_BYTES_WITH_BITS = 1664
+_CODE_BYTES_OF_A_LAYER = 128
+# The deepest stack of these, rounded up from 248 bytes.
+_STACK_BYTES = 320
+_BYTES = {"uint16_t": 2, "int16_t": 2, "uint32_t": 4, "int32_t": 4}
 # A dense layer of fewer units than these sums each alone: what they would share costs more than it saves.
 _SHARED_SUMS = 8
 
@@ -146,6 +154,62 @@ def write(
         fraction_bits=writer.fraction_bits,
         coding=coding,
     )
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a network takes on a microcontroller in the small build, without compiling it.
+
+    Attributes:
+        flash_bytes: Its constants, exactly, and an upper bound of its code on Cortex-M, without the
+            compiler's library and a function that codes readings.
+        ram_bytes: Scratch and output structure, exactly, and an upper bound of its stack. The input itself
+            is not among them.
+    """
+
+    flash_bytes: int
+    ram_bytes: int
+
+
+def footprint(network: IntegerNetwork) -> Footprint:
+    """What a network takes, which depends on its shape and not on its weights: it need not be trained.
+
+    Args:
+        network: The network, as `folding.fold` gives it.
+
+    Raises:
+        ValueError: A layer that is too large for the C.
+    """
+    writer = _Writer(network, "network", fixed_point=False)
+    scratch = writer.context()["plain_scratch"]
+    # Training moves thresholds anywhere within reach of the sums.
+    reach = max(
+        layer.reach(HIGHEST_CODE if number == 0 else 1) for number, layer in enumerate(network.layers)
+    )
+    threshold = 2 if reach < np.iinfo(np.int16).max else 4
+    constants = 0
+    for function in writer.functions:
+        constants += 4 * _items(function.weights) + threshold * _items(function.thresholds)
+        constants += 2 * (_items(function.turned) + _items(function.places))
+        constants += 4 * sum(_items(values) for step in function.steps for values in step.values())
+    code = _CODE_BYTES
+    if writer.kinds & {"gather bits", "codes"}:
+        code = _CODE_BYTES_WITH_BITS + _CODE_BYTES_OF_A_LAYER * len(network.layers)
+    declared = sum(_BYTES[kind] * int(length) for kind, length in map(_declared, scratch))
+    output = 4 * sum(member.words for member in writer.members)
+    # Structures end at a multiple of 4 bytes.
+    return Footprint(constants + code, -(-declared // 4) * 4 + output + _STACK_BYTES)
+
+
+def _items(table: str) -> int:
+    """Number of values in a table as it stands in the C."""
+    return table.count(",") + 1 if table else 0
+
+
+def _declared(member: str) -> tuple[str, str]:
+    """Type and length of a member like `uint16_t codes[96]`; a single value has length 1."""
+    kind, _, name = member.partition(" ")
+    return kind, name[name.index("[") + 1 : -1] if "[" in name else "1"
 
 
 def is_identifier(name: str) -> bool:

@@ -22,11 +22,13 @@ from ddnn_tf.datasets import fitting_topology, load_dataset
 from ddnn_tf.export.c import boards, export_c
 from ddnn_tf.export.c.boards import BOARDS, emulate, emulate_all, missing_tools
 from ddnn_tf.export.c.host import Library
-from ddnn_tf.export.c.source import write
+from ddnn_tf.export.c.source import footprint, write
 from ddnn_tf.folding import fold
 from ddnn_tf.integers import IntegerLayer, IntegerNetwork, Output, Sign, SlidingWindow
-from ddnn_tf.sections import Section
+from ddnn_tf.network import build
+from ddnn_tf.sections import Section, cut
 from ddnn_tf.specs import Coding
+from ddnn_tf.topology import Devices, Topology
 
 ROOT = Path(__file__).parents[3]
 FIRMWARE = ROOT / "tflite" / "firmware"
@@ -65,6 +67,26 @@ def test_on_this_host_it_equals_keras_on_test_and_random_images(
             assert np.array_equal(np.where(found["features"], 1, -1), expected["features"])
             assert np.array_equal(found["class_vector"], expected["class_vector"])
     assert tested >= 1000
+
+
+@needs_boards
+@pytest.mark.parametrize(
+    ("shape", "filters", "units"),
+    [((32, 32, 3), (16,), ()), ((16, 16, 3), (4, 8, 16), (8,)), ((20, 2), (3,), ()), ((12,), (), (32,))],
+    ids=str,
+)
+def test_the_footprint_of_an_untrained_device_is_no_less_than_what_a_board_takes(
+    shape: tuple[int, ...], filters: tuple[int, ...], units: tuple[int, ...]
+) -> None:
+    device = Devices(name="device", input=shape, filters=filters, units=units)
+    topology = Topology(devices=(device,), cloud={"units": (4,)}, classes=3)
+    network = fold(cut(build(topology), topology)["device"].model)
+    predicted = footprint(network)
+    codes = np.zeros((1, *shape), np.uint8)
+    measured = [emulate(write(network, "ddnn_device"), codes, board, "small")[0] for board in BOARDS]
+    flash, ram = (max(getattr(each, name) for each in measured) for name in ("flash_bytes", "ram_bytes"))
+    assert flash <= predicted.flash_bytes <= flash + 800
+    assert ram <= predicted.ram_bytes <= ram + 300
 
 
 @needs_boards
