@@ -116,7 +116,7 @@ class Calibration(Document):
                 if not is_subset and set(names) != set(expected):
                     raise ValueError(
                         f"Expected a calibration with {kind} of {', '.join(expected)}, but got "
-                        f"{', '.join(names) or 'none'}: export the network anew."
+                        f"{', '.join(names) or 'none'}: export the network anew"
                     )
 
     @functools.cached_property

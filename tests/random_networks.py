@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ddnn_tf.bundle import Bundle, write_bundle
+from ddnn_tf.calibration import Calibration, CalibrationOfSet
 from ddnn_tf.datasets import DataSource, MultiViewDataset
 from ddnn_tf.evaluation.accuracy import tier_probabilities
+from ddnn_tf.evaluation.trial import subsets
 from ddnn_tf.exits import StagedResult, normalized_entropy, staged_inference
 from ddnn_tf.export import TARGETS
 from ddnn_tf.network import build, with_presence
@@ -80,6 +83,33 @@ class RandomNetwork:
         tiers = tier_probabilities(self.masked, self.topology, views, present)
         limits = [self.thresholds[tier] for tier in self.topology.hierarchy.early_tier_names]
         return staged_inference(list(tiers.values()), limits)
+
+    def calibrated(self) -> Bundle:
+        """The bundle with a calibration: for each set of devices random thresholds and temperatures."""
+        hierarchy = self.topology.hierarchy
+        random = np.random.default_rng(1)
+        entries = []
+        for missing in [(), *subsets(hierarchy.device_names)]:
+            present = hierarchy.presence(missing, self.samples)
+            if len(missing) == len(hierarchy.devices):
+                continue
+            tiers = tier_probabilities(self.masked, self.topology, self.views, present)
+            thresholds = {}
+            for tier in hierarchy.early_tier_names:
+                values = np.unique(normalized_entropy(tiers[tier])).astype(np.float64)
+                at = random.integers(len(values) - 1) if len(values) > 1 else 0
+                thresholds[tier] = float(values[at : at + 2].mean())
+            lowest = np.sort(normalized_entropy(next(iter(tiers.values()))))
+            entries.append(
+                CalibrationOfSet(
+                    devices=tuple(name for name in hierarchy.device_names if name not in missing),
+                    temperatures={tier: random.uniform(0.5, 2) for tier in tiers},
+                    thresholds=thresholds,
+                    entropies=tuple(lowest.tolist()),
+                )
+            )
+        calibration = Calibration(risk=0.02, delta=0.1, samples=self.samples, sets=tuple(entries))
+        return replace(self.bundle, calibration=calibration, thresholds=entries[0].thresholds)
 
     def _spread(self, random: np.random.Generator) -> None:
         """Random statistics, so that bits and classes differ between samples."""

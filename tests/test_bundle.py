@@ -6,11 +6,13 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ddnn_tf.bundle import Artefact, Bundle, open_bundle, read_bundle, write_bundle
+from ddnn_tf.calibration import Calibration, CalibrationOfSet
 from ddnn_tf.datasets import DataSource
 from ddnn_tf.topology import Topology
 
@@ -199,6 +201,45 @@ def test_networks_of_other_weights_or_hierarchies_have_other_fingerprints(bundle
     }
     assert len(fingerprints) == 4
     assert replace(bundle, metrics={}).fingerprint == bundle.fingerprint
+    calibrated = replace(bundle, calibration=calibration())
+    assert calibrated.fingerprint not in fingerprints
+
+
+def calibration(**fields: Any) -> Calibration:
+    entry = {
+        "devices": tuple(f"device_{number}" for number in range(6)),
+        "temperatures": {"local": 1.5, "edge": 1.0, "cloud": 0.25},
+        "thresholds": {"local": 1e-38, "edge": 0.0},
+        "entropies": (0.0, 0.125),
+        **fields,
+    }
+    return Calibration(risk=0.02, delta=0.1, samples=200, sets=(CalibrationOfSet(**entry),))
+
+
+def test_a_calibration_is_read_as_it_was_written(bundle: Bundle, tmp_path: Path) -> None:
+    calibrated = replace(bundle, calibration=calibration())
+    write_bundle(calibrated, tmp_path / "bundle")
+    assert open_bundle(tmp_path / "bundle").calibration == calibrated.calibration
+    assert read_bundle(tmp_path / "bundle").calibration == calibrated.calibration
+    write_bundle(bundle, tmp_path / "without")
+    assert open_bundle(tmp_path / "without").calibration is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("devices", ("lamp",), "devices of device_0, .* but got lamp"),
+        ("devices", (), "devices of device_0, .* but got none: export the network anew\\.$"),
+        ("temperatures", {"local": 1.0}, "temperatures of local, edge, cloud, but got local"),
+        ("thresholds", {"cloud": 0.5}, "thresholds of local, edge, but got cloud"),
+    ],
+)
+def test_a_calibration_of_another_network_is_refused(
+    bundle: Bundle, tmp_path: Path, field: str, value: object, message: str
+) -> None:
+    write_bundle(replace(bundle, calibration=calibration(**{field: value})), tmp_path / "bundle")
+    with pytest.raises(ValueError, match=f"damaged: ValueError: Expected a calibration with {message}"):
+        open_bundle(tmp_path / "bundle")
 
 
 def test_a_bundle_is_read_without_tensorflow_and_converters(bundle: Bundle, tmp_path: Path) -> None:

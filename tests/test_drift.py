@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from ddnn_tf.drift import compare
+from ddnn_tf.drift import DriftWatch, compare
 
 
 @pytest.mark.parametrize("shift", [0, 0.1, 0.3])
@@ -37,3 +37,28 @@ def test_equal_samples_and_none() -> None:
     assert compare([], [0.1]) == (0, 1)
     assert compare([0.0] * 50, [1.0] * 50).statistic == 1
     assert compare([0.0] * 50, [1.0] * 50).p_value < 1e-9
+
+
+def test_a_watch_compares_the_last_samples_of_the_set_of_devices_that_is_there() -> None:
+    random = np.random.default_rng(4)
+    both, alone = frozenset("ab"), frozenset("a")
+    watch = DriftWatch({both: random.beta(1, 5, 200).tolist(), alone: random.beta(2, 2, 200).tolist()})
+    assert watch.drift == (0, 1)
+    for entropy in random.beta(1, 5, 49):
+        watch.see("ab", entropy)
+    assert watch.drift == (0, 1)  # too few
+    for entropy in random.beta(1, 5, 500):
+        watch.see("ba", entropy)
+    assert watch.drift.p_value > 0.01
+    assert not watch.has_drifted
+    for entropy in random.beta(2, 2, 500):
+        watch.see("a", entropy)  # as unsure as a single device is
+    assert not watch.has_drifted
+    for entropy in random.beta(2, 2, 500):
+        watch.see("ab", entropy)
+    assert watch.has_drifted
+    watch.see("c", 0.5)  # nothing to compare with
+    assert watch.has_drifted
+    for entropy in random.beta(1, 5, 500):
+        watch.see("ab", entropy)  # over again
+    assert not watch.has_drifted

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skipping import CAMERAS, SKIPPING
 from unlike import UNLIKE
 
+from ddnn_tf.calibration import Calibration, CalibrationOfSet, scaled
 from ddnn_tf.communication import bytes_per_link
 from ddnn_tf.exits import most_confident, softmax, staged_inference
 from ddnn_tf.hierarchy import Hierarchy, Node, Role
@@ -171,6 +172,75 @@ def test_any_exits_any_devices_any_thresholds_as_in_staged_inference(name: str) 
                 link: size for link, size in sent.items() if links[link].sender not in absent
             }
     assert exits_used == set(hierarchy.exit_tier_names)
+
+
+def calibration_of(hierarchy: Hierarchy, random: np.random.Generator) -> Calibration:
+    """Thresholds and temperatures at random for every set of present devices."""
+    sets = []
+    for number in range(len(hierarchy.devices), 0, -1):
+        for devices in itertools.combinations(hierarchy.device_names, number):
+            thresholds = dict(zip(hierarchy.early_tier_names, random.random(9), strict=False))
+            temperatures = {tier: random.uniform(0.5, 2) for tier in hierarchy.exit_tier_names}
+            sets.append(
+                CalibrationOfSet(
+                    devices=devices, temperatures=temperatures, thresholds=thresholds, entropies=(0.5,)
+                )
+            )
+    return Calibration(risk=0.02, delta=0.1, samples=9, sets=tuple(sets))
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_a_calibrated_network_has_thresholds_and_temperatures_by_set_of_devices(name: str) -> None:
+    """T is compared with the entropy before scaling; the answer is scaled; a device comes too late."""
+    topology = TOPOLOGIES[name]
+    hierarchy, random = topology.hierarchy, np.random.default_rng(0)
+    policy = Policy(hierarchy, calibration_of(hierarchy, random))
+    assert policy.calibration is not None
+    for _ in range(100):
+        present = [device for device in hierarchy.device_names if random.random() < 0.7]
+        logits = {
+            exit_.name: random.normal(0, 3, (1, topology.classes)).astype("f4") for exit_ in hierarchy.exits
+        }
+        if not present:
+            continue
+        entry = policy.calibration.of(present)
+        calibrated, plain = policy.start({}, present), Policy(hierarchy).start(entry.thresholds, present)
+        for progress in (calibrated, plain):
+            walk(hierarchy, progress, lambda node, logits=logits: logits.get(node.name), entry.thresholds)
+        assert calibrated.devices == frozenset(present)
+        for ours, other in zip(calibrated.outcomes, plain.outcomes, strict=True):
+            assert (ours.tier, ours.entropy, ours.members) == (other.tier, other.entropy, other.members)
+            expected = scaled(other.probabilities, entry.temperatures[ours.tier])
+            assert ours.probabilities == pytest.approx(expected)
+        chosen = dict.fromkeys(hierarchy.early_tier_names, 0.0)
+        stubborn = policy.start(chosen, present)
+        walk(hierarchy, stubborn, lambda node, logits=logits: logits.get(node.name), chosen)
+        assert stubborn.outcomes[-1].tier == plain.outcomes[-1].tier or len(plain.outcomes) < len(
+            stubborn.outcomes
+        )
+
+
+def test_thresholds_are_those_of_the_devices_that_were_heard() -> None:
+    hierarchy = TOPOLOGIES["sites"].hierarchy
+    calibration = calibration_of(hierarchy, np.random.default_rng(1))
+    progress = Policy(hierarchy, calibration).start({}, hierarchy.device_names)
+    # A device is late, and a whole site does not answer.
+    progress.hear([Report("site_b", ("device_3",), UNSURE)], ["site_a: unavailable"])
+    assert progress.outcomes[0].devices == {"device_3"}
+    # What is behind the site may still send to the cloud; who was late has nothing to send.
+    assert progress.devices == {"device_0", "device_1", "device_3"}
+    progress.hear([Report("cloud", ("device_0", "device_3"), SURE)])
+    assert progress.outcomes[1].devices == {"device_0", "device_3"}
+    temperature = calibration.of(["device_0", "device_3"]).temperatures["cloud"]
+    assert progress.outcomes[1].probabilities == pytest.approx(scaled(softmax(SURE), temperature)[0])
+
+
+def test_past_an_edge_that_is_down_a_device_is_heard_over_its_skip_link() -> None:
+    hierarchy = TOPOLOGIES["skipping"].hierarchy
+    policy, everyone = Policy(hierarchy), frozenset(hierarchy.device_names)
+    assert policy.heard("high", everyone, ["low"]) == everyone
+    assert policy.heard("high", everyone, ["near_1"]) == everyone - {"near_0"}
+    assert policy.heard("high", everyone, []) == everyone - {"near_0", "near_1"}
 
 
 @pytest.mark.parametrize("name", ["skipping", "six cameras", "chain with skips", "f", "unbalanced"])

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from google.protobuf.message import Message
+from prometheus_client import generate_latest
 from random_networks import RandomNetwork
 from running import Running, refused, sensors_of, served, unlike_network
 from test_policy import TOPOLOGIES
 
+from ddnn_tf.calibration import scaled
 from ddnn_tf.communication import bytes_per_link
+from ddnn_tf.evaluation import tier_probabilities
+from ddnn_tf.exits import staged_inference
 from ddnn_tf.hierarchy import Payload
 from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.client import Answer, ClassificationError, Client
@@ -46,6 +50,42 @@ def test_answers_are_those_of_the_evaluation_with_the_same_devices_failed(
 def test_so_they_are_in_any_tree_of_unlike_devices(name: str, tmp_path: Path) -> None:
     # Adapters and all on Keras, which needs no conversion; a cluster of unlike devices runs on TFLite.
     _check_answers(unlike_network(TOPOLOGIES[name]), tmp_path, 150, engine="keras")
+
+
+@pytest.mark.parametrize("letter", ["c", "e", "f"])
+def test_a_calibrated_network_follows_the_thresholds_of_the_devices_present(
+    network_of: Networks, letter: str
+) -> None:
+    made = network_of(letter)
+    hierarchy, bundle = made.topology.hierarchy, made.calibrated()
+    assert bundle.calibration is not None
+    random = np.random.default_rng(5)
+    rows = random.integers(0, made.samples, 150)
+    present = random.random((150, len(hierarchy.devices))) < 0.7
+    present[~present.any(axis=1), 0] = True
+    tiers = tier_probabilities(
+        made.masked, made.topology, {name: view[rows] for name, view in made.views.items()}, present
+    )
+
+    async def run() -> tuple[list[Answer], str]:
+        sensors = sensors_of(made.views, rows, present)
+        async with Running(served(bundle), sensors, wait=30) as processes, processes.client() as client:
+            answers = [await client.classify(sample, timeout=60) for sample in range(150)]
+            return answers, generate_latest(processes.metrics["aggregator"].registry).decode()
+
+    answers, metrics = asyncio.run(run())
+    for sample, answer in enumerate(answers):
+        entry = bundle.calibration.of(np.array(hierarchy.device_names)[present[sample]])
+        of_sample = [probabilities[sample : sample + 1] for probabilities in tiers.values()]
+        limits = [entry.thresholds[tier] for tier in hierarchy.early_tier_names]
+        expected = staged_inference(of_sample, limits)
+        assert answer.exit == list(tiers)[expected.exits[0]]
+        probabilities = scaled(tiers[answer.exit][sample], entry.temperatures[answer.exit])
+        assert answer.probabilities == pytest.approx(probabilities, abs=1e-3)
+        assert not answer.degraded
+    assert len({answer.exit for answer in answers}) == len(tiers)
+    assert "ddnn_entropy_drift_warning 0.0" in metrics
+    assert "ddnn_entropy_drift_p_value" in metrics
 
 
 def _check_answers(made: RandomNetwork, place: Path, count: int, engine: str = "tflite") -> None:
