@@ -32,10 +32,12 @@ def test_the_split_by_time_has_gaps(file: Path) -> None:
     assert [(part.min(), part.max()) for part in frames] == [(1, 150), (156, 180), (186, 242)]
 
 
-def test_the_parts_of_the_file(file: Path) -> None:
-    data = load_epfl(file, split="part")
+@pytest.mark.parametrize(("split", "validation", "test"), [("part", 3, 4), ("holdout", 4, 3)])
+def test_the_parts_of_the_file(file: Path, split: str, validation: int, test: int) -> None:
+    data = load_epfl(file, split=split)
     frames = [(rows + 1) % 5 for rows in data.split.values()]
-    assert [set(part) for part in frames] == [{0, 1, 2}, {3}, {4}]
+    assert [set(part) for part in frames] == [{0, 1, 2}, {validation}, {test}]
+    assert f"its {'holdout' if split == 'part' else 'test'} for validation" in data.split_rule
 
 
 def test_at_random_every_part_has_every_class(file: Path) -> None:
