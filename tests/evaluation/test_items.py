@@ -22,6 +22,7 @@ from ddnn_tf.evaluation.items import (
     claims,
     confusion,
     edge,
+    fewer_bytes,
     figure_6,
     figure_7,
     figure_8,
@@ -66,6 +67,15 @@ class RandomAnswers(Experiment):
         if trial not in self.invented:
             self.invented[trial] = self._invent(trial)
         return self.invented[trial]
+
+    def feature_maps(self, trial: Trial, part: str = "test") -> dict[str, np.ndarray]:
+        self.asked.add(trial)
+        random = np.random.default_rng(int(trial.key, 16) % 2**32)
+        count = len(self.data().split[part])
+        shapes = {node.name: node.output.shape for node in trial.topology.hierarchy.devices if node.output}
+        return {
+            name: random.choice([-1, 1], (count, *shape)).astype(np.float32) for name, shape in shapes.items()
+        }
 
     def _invent(self, trial: Trial) -> Answers:
         random = np.random.default_rng(int(trial.key, 16) % 2**32)
@@ -161,7 +171,7 @@ def test_an_item_works_for_one_device_or_says_why_not(
     reason = ITEMS[name].obstacle(alone)
     if reason is None:
         check(ITEMS[name], alone)
-    assert (reason is not None) == (name in ("figure-8", "figure-10", "recipe"))
+    assert (reason is not None) == (name in ("figure-8", "figure-10", "recipe", "fewer-bytes"))
     assert reason is None or "has one device" in reason
 
 
@@ -235,6 +245,7 @@ def test_a_new_figure_touches_one_file(experiment: RandomAnswers) -> None:
     assert names == [
         "claims", "figure-6", "table-1", "table-2", "figure-7", "figure-8", "figure-9", "figure-10",
         "missing-devices", "resilience", "reduction", "recipe", "edge", "confusion", "reliability", "pareto",
+        "fewer-bytes",
     ]  # fmt: skip
     own = Item("mine", order=25, title="Mine", tables=table_1.tables)
     with pytest.raises(ValueError, match="'table-1' is registered by"):
@@ -247,6 +258,46 @@ def test_a_new_figure_touches_one_file(experiment: RandomAnswers) -> None:
         del ITEMS._parts["mine"]
     assert own.trials(experiment) == own.first_trials(experiment) == own.lines([]) == []
     assert own.obstacle(experiment) is None
+
+
+def test_fewer_bytes_with_all_asked_is_the_network_itself(experiment: RandomAnswers) -> None:
+    """And with fewer, each asked device costs its share of Eq. (1)."""
+    asking, coding = fewer_bytes.tables(experiment)
+    group = fewer_bytes.trials(experiment)
+    number = len(experiment.devices)
+    whole = [experiment.measure(trial) for trial in group]
+    for ranking in fewer_bytes.RANKINGS:
+        rows = [row for row in asking.rows if (row["T"], row["ranking"]) == ("chosen", ranking)]
+        assert [row["asked"] for row in rows] == list(range(1, number + 1))
+        assert mean(rows[-1]["overall %"]) == pytest.approx(
+            100 * np.mean([each.overall_accuracy for each in whole])
+        )
+        full = np.mean([each.bytes_per_sample for each in whole])
+        assert mean(rows[-1]["bytes"]) == pytest.approx(full)
+        vectors = group[0].topology.hierarchy.class_vector.size
+        assert mean(rows[0]["bytes"]) == pytest.approx(vectors + (full - vectors) / number)
+        # Random bits cannot be coded.
+        assert mean(rows[0]["coded bytes"]) == pytest.approx(mean(rows[0]["bytes"]), rel=0.05)
+    assert [row["device"] for row in coding.rows] == list(experiment.devices)
+
+
+def test_fewer_bytes_of_a_network_that_listens_to_one_device(experiment: RandomAnswers) -> None:
+    """Where only one device knows the answer, by its certainty it is the one that is asked."""
+    for trial in fewer_bytes.trials(experiment):
+        answers = experiment.answers(trial)
+        labels = experiment.labels(trial)
+        right, unknown = np.eye(3)[labels], np.full((len(labels), 3), 1 / 3)
+        for missing, probabilities in answers.without["test"].items():
+            for output in probabilities.values():
+                output[:] = unknown if experiment.devices[-1] in missing else right
+    asking, _ = fewer_bytes.tables(experiment)
+    best = {
+        row["ranking"]: mean(row["cloud %"])
+        for row in asking.rows
+        if (row["T"], row["asked"]) == ("always", 1)
+    }
+    assert best["certainty"] == 100
+    assert best["random"] < 100
 
 
 def test_table_1_has_rows_for_schemes_of_others(
@@ -456,7 +507,7 @@ def test_reliability_of_an_exit_that_is_right_as_often_as_it_says(experiment: Ra
 
 def test_pareto_front_is_chosen_on_validation(experiment: RandomAnswers) -> None:
     best, everything = accuracy_against_bytes.tables(experiment)
-    assert len(everything.rows) == 12 * 51
+    assert len(everything.rows) == 13 * 51  # ten pairs of schemes, and three other numbers of filters
     accuracy = [mean(row["validation overall %"]) for row in best.rows]
     assert accuracy == sorted(accuracy)
     assert accuracy[-1] == max(mean(row["validation overall %"]) for row in everything.rows)
