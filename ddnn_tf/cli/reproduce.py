@@ -19,7 +19,12 @@ def reproduce(
     data: options.DataName = "scenes",
     only: Annotated[
         str | None,
-        typer.Option("--only", help="Tables and figures, by commas: table-1,figure-8.", show_default="all"),
+        typer.Option(
+            "--only",
+            help="Tables and figures, by commas: table-1,figure-8. Some take part only if named: recipe, "
+            "resilience, fewer-bytes.",
+            show_default="all others",
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
