@@ -28,6 +28,7 @@ __all__ = [
     "build",
     "build_individual",
     "class_vector",
+    "device_features",
     "exit_logits",
     "feature_map",
     "join",
@@ -143,6 +144,26 @@ def without_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Mode
     plain = build(topology)
     plain.set_weights(model.get_weights())
     return plain
+
+
+def device_features(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
+    """The devices of a trained network alone.
+
+    Args:
+        model: A model of `build(topology)`.
+        topology: Its topology.
+
+    Returns:
+        A model with an input per device and the device's feature map `(batch, *shape)` float32 as the output
+        of its name, in a dictionary, holding a copy of the weights.
+    """
+    inputs = _sensors(topology.hierarchy)
+    features = {node.name: feature_map(node, inputs[node.name]) for node in topology.hierarchy.devices}
+    devices = tf.keras.Model(inputs, features, name="devices")
+    for layer in devices.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return devices
 
 
 def feature_map(node: Node, inputs: tf.Tensor) -> tf.Tensor:

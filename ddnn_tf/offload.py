@@ -7,8 +7,7 @@ were trained with failures (`Recipe.drop`) are used to that. Two rankings, each 
     certainty   how sure the device is by itself: the entropy of its own class vector
     influence   how far the local exit's answer moves without the device
 
-    >>> vectors = np.log([[[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]])
-    >>> highest(certainty(vectors), 2)
+    >>> highest(certainty([[[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]]), 2)
     array([[ True, False,  True]])
 
 Certainty is the better one: where several devices see the same, the answer does not change without any of
@@ -23,23 +22,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ddnn_tf.communication import bytes_per_link
-from ddnn_tf.exits import normalized_entropy, softmax
+from ddnn_tf.exits import normalized_entropy
 from ddnn_tf.hierarchy import Hierarchy, Payload
 from ddnn_tf.topology import Topology
 
 __all__ = ["bytes_of_asked", "certainty", "check_asked", "highest", "influence", "ranked_devices"]
 
 
-def certainty(vectors: ArrayLike) -> NDArray[np.float64]:
-    """How sure each device is by itself: 1 minus the normalized entropy of its class vector.
+def certainty(probabilities: ArrayLike) -> NDArray[np.float32]:
+    """How sure each device is by itself: the lower its normalized entropy, the surer.
 
     Args:
-        vectors: `(samples, devices, classes)` class vectors, which are logits.
+        probabilities: `(samples, devices, classes)`: the softmax of its class vector.
 
     Returns:
-        `(samples, devices)` float64, 0..1.
+        `(samples, devices)` float32, at most 0: the negative entropy, so that the surest are told apart
+        where 1 minus their entropy would be rounded to 1.
+
+    Raises:
+        ValueError: As `normalized_entropy`.
     """
-    return 1 - normalized_entropy(softmax(vectors)).astype(np.float64)
+    return -normalized_entropy(probabilities)
 
 
 def influence(probabilities: ArrayLike, without: ArrayLike) -> NDArray[np.float64]:

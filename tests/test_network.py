@@ -10,7 +10,7 @@ from skipping import CAMERAS, skipping
 from test_sections import shaken
 from unlike import UNLIKE
 
-from ddnn_tf.network import build, build_individual, with_presence
+from ddnn_tf.network import build, build_individual, device_features, with_presence
 from ddnn_tf.topology import CONFIGURATIONS, Cloud, Devices, Topology
 
 
@@ -278,3 +278,15 @@ def test_six_cameras_in_four_tiers(has_skips: bool) -> None:
     after = predict(model, {**other, "present": present})["cloud"]
     assert np.array_equal(after, before) is not has_skips
     assert np.array_equal(after[1], before[1])
+
+
+@pytest.mark.parametrize("letter", "cf")
+def test_the_devices_alone_compute_what_the_network_joins(letter: str) -> None:
+    topology = small(letter)
+    model, views = build(topology), images(topology)
+    features = device_features(model, topology).predict(views, verbose=0)
+    receiver = next(node for node in topology.hierarchy.receivers if node.name != "local")
+    joined = tf.keras.Model(model.input, model.get_layer(f"{receiver.name}_aggregation").input)
+    received = joined.predict(views, verbose=0)
+    for name, expected in zip(receiver.senders, received, strict=True):
+        assert np.array_equal(features[name], expected)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddnn_tf.communication import bytes_per_link, device_bytes
+from ddnn_tf.exits import softmax
 from ddnn_tf.offload import bytes_of_asked, certainty, check_asked, highest, influence, ranked_devices
 from ddnn_tf.topology import Topology
 
@@ -16,7 +17,7 @@ C = Topology.figure_2("c", 6, image_shape=(8, 8, 1))
 
 def test_the_surest_devices_are_asked() -> None:
     vectors = [[[0, 0, 0], [9, 0, 0], [0, 2, 0]], [[5, 0, 0], [1, 1, 1], [0, 0, 4]]]
-    assert highest(certainty(vectors), 2).tolist() == [[False, True, True], [True, False, True]]
+    assert highest(certainty(softmax(vectors)), 2).tolist() == [[False, True, True], [True, False, True]]
 
 
 def test_absent_devices_are_not_asked_and_of_equal_ones_the_first() -> None:

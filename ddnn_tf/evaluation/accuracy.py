@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from ddnn_tf.communication import bytes_at_exit, bytes_per_link, bytes_per_sample, raw_bytes
+from ddnn_tf.communication import bytes_at_exit, bytes_per_link, raw_bytes
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.datasets.stored import View
 from ddnn_tf.exits import most_confident, search_thresholds, staged_inference
 from ddnn_tf.hierarchy import Hierarchy
 from ddnn_tf.network import PRESENCE
+from ddnn_tf.offload import bytes_of_asked
 from ddnn_tf.topology import Topology
 
 __all__ = [
@@ -221,6 +222,7 @@ def measure(
     individual: Mapping[str, float] | None = None,
     *,
     missing: Collection[str] = (),
+    asked: ArrayLike | None = None,
 ) -> Evaluation:
     """The measures of samples whose probabilities at every tier are known.
 
@@ -231,6 +233,8 @@ def measure(
         thresholds: T by tier, for all tiers but the last.
         individual: Accuracies of the devices alone, to be handed on.
         missing: Names of the nodes that were down: their links carry nothing.
+        asked: `(samples, failable)` or `(samples, devices)` bool, who was asked for a feature map
+            (`ddnn_tf.offload`); None: all.
 
     Raises:
         ValueError: Thresholds of other tiers than the topology has.
@@ -249,7 +253,11 @@ def measure(
     shares = staged.shares.tolist()
     answers = {tier: given.argmax(axis=1) for tier, given in tiers.items()}
     present = topology.hierarchy.presence(missing)
-    cost = bytes_per_sample(topology, shares, present)
+    if asked is None:
+        links = bytes_per_link(topology, shares, present)
+    else:
+        links = bytes_of_asked(topology, staged.exits, asked, np.repeat(present, len(truth), axis=0))
+    cost = sum(links.values()) / len(topology.hierarchy.devices)
     return Evaluation(
         individual_accuracy=dict(individual or {}),
         exit_accuracy={tier: float((answer == truth).mean()) for tier, answer in answers.items()},
@@ -260,7 +268,7 @@ def measure(
         exit_shares=dict(zip(tiers, shares, strict=True)),
         thresholds={tier: thresholds[tier] for tier in early},
         bytes_per_sample=cost,
-        bytes_per_link=bytes_per_link(topology, shares, present),
+        bytes_per_link=links,
         reduction=raw_bytes(topology) / cost,
         test_samples=len(truth),
     )

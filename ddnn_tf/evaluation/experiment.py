@@ -33,6 +33,7 @@ from ddnn_tf.evaluation.executor import train_trials
 from ddnn_tf.evaluation.store import Answers, TrialStore
 from ddnn_tf.evaluation.trial import Trial, subsets
 from ddnn_tf.hierarchy import Precision
+from ddnn_tf.network import build, device_features
 from ddnn_tf.recipes import RECIPES, Recipe
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions
@@ -212,6 +213,23 @@ class Experiment:
             self.train([trial])
             self._is_trained(trial)
         return self._answers[trial]
+
+    def feature_maps(self, trial: Trial, part: str = "test") -> dict[str, NDArray[np.float32]]:
+        """What the devices of a trial's network compute of a part of its data.
+
+        Args:
+            trial: A trial of a network.
+            part: `train`, `validation` or `test`.
+
+        Returns:
+            `(samples, *shape)` float32 by device.
+        """
+        self.answers(trial)
+        model = build(trial.topology)
+        model.set_weights(self._store.weights(trial))
+        views = self.data(trial.source.seed).with_devices(trial.devices).part(part)
+        devices = device_features(model, trial.topology)
+        return dict(devices.predict(dict(views), batch_size=256, verbose=0))
 
     def labels(self, trial: Trial, part: str = "test") -> NDArray[np.int64]:
         """The true classes of a part of a trial's data, `(samples,)` int64."""

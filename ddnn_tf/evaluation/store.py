@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,17 @@ class TrialStore:
             part: {missing: group(_without(part, missing)) for missing in trial.missing} for part in _PARTS
         }
         return Answers(group("validation"), group("test"), without, float(arrays["seconds"]))
+
+    def weights(self, trial: Trial) -> list[NDArray[Any]]:
+        """The weights of a trained network, in the order of its model's.
+
+        Raises:
+            FileNotFoundError: The trial is not trained yet.
+            ValueError: The file is damaged.
+        """
+        arrays = read_npz(self.file(trial), {"weight_0": "weights"}, others=True)
+        names = itertools.takewhile(arrays.__contains__, map("weight_{}".format, itertools.count()))
+        return [arrays[name] for name in names]
 
 
 def _without(part: str, missing: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from ddnn_tf.evaluation import executor
 from ddnn_tf.evaluation import trial as trial_module
 from ddnn_tf.evaluation.accuracy import tier_probabilities
 from ddnn_tf.evaluation.experiment import Experiment
-from ddnn_tf.network import build, with_presence
+from ddnn_tf.network import build, device_features, with_presence
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +46,10 @@ def test_one_trial_trains_beside_a_running_tensorflow(experiment: Experiment) ->
     model = build(trial.topology)
     with np.load(experiment.directory / "trials" / f"{trial.key}.npz", allow_pickle=False) as file:
         model.set_weights([file[f"weight_{at}"] for at in range(len(model.weights))])
+    devices = device_features(model, trial.topology)
+    maps = experiment.feature_maps(trial, "train")
+    for name, expected in devices.predict(dict(data.part("train")), verbose=0).items():
+        assert np.array_equal(maps[name], expected)
     masked = with_presence(model, trial.topology)
     for part in ("validation", "test"):
         for missing in ((), *trial.missing):

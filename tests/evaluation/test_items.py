@@ -286,7 +286,8 @@ def test_fewer_bytes_of_a_network_that_listens_to_one_device(experiment: RandomA
     for trial in fewer_bytes.trials(experiment):
         answers = experiment.answers(trial)
         labels = experiment.labels(trial)
-        right, unknown = np.eye(3)[labels], np.full((len(labels), 3), 1 / 3)
+        classes = trial.topology.classes
+        right, unknown = np.eye(classes)[labels], np.full((len(labels), classes), 1 / classes)
         for missing, probabilities in answers.without["test"].items():
             for output in probabilities.values():
                 output[:] = unknown if experiment.devices[-1] in missing else right
