@@ -12,11 +12,18 @@ import typer
 from ddnn_tf.cli import options
 from ddnn_tf.cli.printing import new_table, print_json, show
 from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.drift import LEAST_P_VALUE
 from ddnn_tf.hierarchy import Hierarchy
 
 if TYPE_CHECKING:
     from ddnn_tf.evaluation import Evaluation
-    from ddnn_tf.evaluation.doubt import CalibrationErrors, Choice, Examination, MeanOfFailures
+    from ddnn_tf.evaluation.doubt import (
+        CalibrationErrors,
+        Choice,
+        EarlyAnswers,
+        Examination,
+        MeanOfFailures,
+    )
     from ddnn_tf.risk import RiskSimulation, RiskThreshold
 
 _WEIGHTS = ("error", "bytes", "seconds")
@@ -92,7 +99,9 @@ def evaluate(
     errors = examined.calibration_errors(down)
     promises: dict[str, RiskThreshold] = {}
     simulation: RiskSimulation | None = None
+    early: EarlyAnswers | None = None
     if risk is not None:
+        early = examined.early_answers(choose(down), down)
         promises = examined.thresholds_by_risk(risk, largest, down)
         simulation = examined.simulate_risk(risk, largest, down)
     failed = examined.failures(choose) if failures else {}
@@ -100,10 +109,11 @@ def evaluate(
     if as_json:
         content = {**_described(evaluation, data, seed), "missing": list(down)}
         content["calibration"] = {tier: asdict(error) for tier, error in errors.items()}
-        if simulation is not None:
+        if early is not None and simulation is not None:
+            test = {**asdict(early), "drift": early.drift._asdict()}
             tiers = {tier: asdict(promise) for tier, promise in promises.items()}
             content["risk"] = {
-                "risk": risk, "delta": largest, "tiers": tiers, "simulation": asdict(simulation)
+                "risk": risk, "delta": largest, "tiers": tiers, "simulation": asdict(simulation), "test": test
             }  # fmt: skip
         if failures:
             content["failures"] = [
@@ -117,9 +127,8 @@ def evaluate(
     how = "by risk " if risk is not None else "by cost " if costs is not None else ""
     print_evaluation(evaluation, data, seed, as_json, how)
     _print_errors(errors)
-    if simulation is not None:
-        assert risk is not None
-        _print_promises(promises, simulation, risk, largest)
+    if risk is not None and simulation is not None and early is not None:
+        _print_promises(promises, simulation, early, risk, largest)
     if failures:
         _print_failures(failed, means)
 
@@ -266,9 +275,15 @@ def _print_errors(errors: Mapping[str, CalibrationErrors]) -> None:
 
 
 def _print_promises(
-    promises: Mapping[str, RiskThreshold], simulation: RiskSimulation, risk: float, delta: float
+    promises: Mapping[str, RiskThreshold],
+    simulation: RiskSimulation,
+    early: EarlyAnswers,
+    risk: float,
+    delta: float,
 ) -> None:
-    title = f"At most {risk:.3g} of those that leave early are wrong, with probability {1 - delta:.3g}"
+    title = (
+        f"Of those that leave early, at most {100 * risk:.3g} % are wrong, with probability {1 - delta:.3g}"
+    )
     table = new_table(title, "exit", "T", "leave here", "validation samples", "needed")
     for tier, promise in promises.items():
         table.add_row(
@@ -284,7 +299,13 @@ def _print_promises(
         f"Simulation: of {simulation.draws} draws of validation samples, {simulation.exceeded:.1%} broke the "
         f"promise (at most {delta:.1%} may); {simulation.share:.1%} of all samples left early, of which "
         f"{simulation.error:.2%} were wrong.",
+        f"Test: {early.share:.1%} left early, of which {early.error:.2%} were wrong.",
     )
+    if early.drift.p_value < LEAST_P_VALUE:
+        show(
+            f"Entropies of test samples differ from those of validation ones (p = {early.drift.p_value:.1g}): the "
+            "promise is for samples like the latter."
+        )
 
 
 def _print_failures(failed: Mapping[tuple[str, ...], Evaluation], means: Sequence[MeanOfFailures]) -> None:

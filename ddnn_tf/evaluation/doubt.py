@@ -28,14 +28,15 @@ from ddnn_tf.calibration import (
 )
 from ddnn_tf.communication import bytes_at_exit
 from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.drift import Drift, compare
 from ddnn_tf.evaluation.accuracy import Evaluation, measure, tier_probabilities
 from ddnn_tf.evaluation.trial import subsets
-from ddnn_tf.exits import cheapest_thresholds, normalized_entropy
+from ddnn_tf.exits import cheapest_thresholds, normalized_entropy, staged_inference
 from ddnn_tf.network import with_presence
 from ddnn_tf.risk import RiskSimulation, RiskThreshold, risk_thresholds, simulate_risk
 from ddnn_tf.topology import Topology
 
-__all__ = ["CalibrationErrors", "Choice", "Examination", "MeanOfFailures"]
+__all__ = ["CalibrationErrors", "Choice", "EarlyAnswers", "Examination", "MeanOfFailures"]
 
 Choice = Callable[[Collection[str]], Mapping[str, float]]
 """Thresholds by tier, for a set of missing nodes."""
@@ -61,6 +62,22 @@ class CalibrationErrors:
     before: float
     after: float
     by_chance: float
+
+
+@dataclass(frozen=True)
+class EarlyAnswers:
+    """What became of a promise on test samples.
+
+    Attributes:
+        share: Fraction of the test samples that left early.
+        error: Fraction of these that were wrong; 0 if there is none.
+        drift: Their entropies at the lowest exit against those of validation samples: a low p-value says that
+            the promise was made on other samples.
+    """
+
+    share: float
+    error: float
+    drift: Drift
 
 
 @dataclass(frozen=True)
@@ -222,6 +239,24 @@ class Examination:
         pooled = [np.concatenate([part[tier] for part in parts]) for tier in parts[0]]
         labels = np.concatenate([self._labels["validation"], self._labels["test"]])
         return simulate_risk(pooled, labels, risk, delta, samples=len(self._labels["validation"]))
+
+    def early_answers(self, thresholds: Mapping[str, float], missing: Collection[str] = ()) -> EarlyAnswers:
+        """What becomes of thresholds on test samples.
+
+        Args:
+            thresholds: T by tier, for all tiers but the last.
+            missing: As for `probabilities`.
+        """
+        early = list(self._early(missing))
+        answers, labels = self.probabilities("test", missing), self._labels["test"]
+        staged = staged_inference(list(answers.values()), [thresholds[tier] for tier in early])
+        left = staged.exits < len(early)
+        is_wrong = staged.labels[left] != labels[left]
+        before, now = (
+            normalized_entropy(self.probabilities(part, missing)[early[0]]) for part in ("validation", "test")
+        )
+        error = float(is_wrong.mean()) if left.any() else 0.0
+        return EarlyAnswers(float(left.mean()), error, compare(before, now))
 
     def calibrate(self, risk: float, delta: float) -> Calibration:
         """Temperatures and thresholds by risk for every set of present devices, for a bundle.

@@ -16,6 +16,7 @@ from ddnn_tf.export.targets import TARGETS, Checked, Tolerance
 from ddnn_tf.export.verify import Verification, Verifier, verification_samples
 from ddnn_tf.network import build
 from ddnn_tf.registry import choose
+from ddnn_tf.risk import samples_needed
 from ddnn_tf.runs import load_run
 from ddnn_tf.sections import Section, check_codes, cut, received
 
@@ -59,6 +60,8 @@ def export_run(
     if Path(path).exists():
         raise FileExistsError(f"'{path}' exists: name a new place for the bundle.")
     check_writable(Path(path))
+    if risk is not None:
+        samples_needed(risk, delta)  # refuses what is out of range
     wanted = [TARGETS[name] for name in choose("target", targets, TARGETS)]
     trained = load_run(run)
     data = trained.source.load()

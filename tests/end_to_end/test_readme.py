@@ -33,6 +33,7 @@ DOCUMENTS = (
     "docs/reproduction.md",
     "docs/devices.md",
     "docs/deployment.md",
+    "docs/doubt.md",
     "docs/placement.md",
     "tflite/firmware/README.md",
     "tflite/gateway/README.md",

@@ -7,6 +7,7 @@ import pytest
 
 from ddnn_tf.calibration import expected_calibration_error, scaled
 from ddnn_tf.datasets import MultiViewDataset
+from ddnn_tf.drift import compare
 from ddnn_tf.evaluation.accuracy import choose_thresholds, evaluate, tier_probabilities
 from ddnn_tf.evaluation.doubt import Examination
 from ddnn_tf.exits import normalized_entropy
@@ -90,6 +91,16 @@ def test_the_simulated_promise_holds(examined: Examination) -> None:
     simulated = examined.simulate_risk(0.5, 0.2)
     assert simulated.draws == 1000
     assert simulated.exceeded <= 0.2 + 3 * np.sqrt(0.2 * 0.8 / 1000)
+
+
+def test_early_answers_are_those_of_test_samples(examined: Examination, tiny_data: MultiViewDataset) -> None:
+    is_wrong = examined.probabilities("test")["local"].argmax(axis=1) != tiny_data.targets("test")
+    everything = examined.early_answers({"local": 1.0})
+    assert (everything.share, everything.error) == (1, is_wrong.mean())
+    nothing = examined.early_answers({"local": 0.0})
+    assert (nothing.share, nothing.error) == (0, 0)
+    entropies = [normalized_entropy(examined.probabilities(part)["local"]) for part in ("validation", "test")]
+    assert nothing.drift == compare(*entropies)
 
 
 def test_thresholds_by_cost_follow_the_weights(examined: Examination) -> None:

@@ -225,3 +225,20 @@ print([name for name in ("tensorflow", "tf_keras", "larq") if name in sys.module
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "True\n[]\n", done.stderr
+
+
+def test_an_export_by_risk_has_thresholds_for_every_set_of_devices(run: Path, tmp_path: Path) -> None:
+    exported = export_run(run, tmp_path / "bundle", targets=["savedmodel"], risk=0.4, delta=0.2)
+    trained = load_run(run)
+    calibration = read_bundle(tmp_path / "bundle").calibration
+    assert calibration is not None
+    assert calibration == trained.examine(trained.source.load()).calibrate(0.4, 0.2)
+    assert len(calibration.sets) == 7
+    assert exported.thresholds == calibration.sets[0].thresholds
+    assert export_run(run, tmp_path / "plain", targets=["savedmodel"]).calibration is None
+
+
+def test_an_export_by_a_risk_out_of_range_writes_nothing(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`risk` between 0 and 1, but got 2"):
+        export_run(run, tmp_path / "bundle", targets=["savedmodel"], risk=2)
+    assert not list(tmp_path.iterdir())
