@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 import ddnn_tf
-from ddnn_tf.cli import check, cluster, data, evaluate, export, place, reproduce, serve, train
+from ddnn_tf.cli import check, cluster, data, evaluate, export, place, reproduce, search, serve, train
 
 __all__ = ["app", "main"]
 
@@ -31,6 +31,7 @@ for _command in (
     data.topology,
     train.train,
     evaluate.evaluate,
+    search.search,
     reproduce.reproduce,
     export.export,
     export.export_c,
