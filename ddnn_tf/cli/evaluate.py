@@ -303,8 +303,8 @@ def _print_promises(
     )
     if early.drift.p_value < LEAST_P_VALUE:
         show(
-            f"Entropies of test samples differ from those of validation ones (p = {early.drift.p_value:.1g}): the "
-            "promise is for samples like the latter."
+            f"Entropies of test samples differ from validation (p = {early.drift.p_value:.1g}): the "
+            "promise is for samples like those of validation."
         )
 
 
