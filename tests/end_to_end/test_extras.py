@@ -152,6 +152,7 @@ def test_without_extras_each_command_names_the_extra_that_it_needs(
         "pictures": ("data", "folder", "--path", tmp_path / "pictures"),
         "placement": ("place", "single"),
         "runtime": ("cluster", run),
+        "search": ("search", "--data", "mnist", "--path", mnist, *out),
         "tensorboard": (*train, "--tensorboard"),
         "tflite": ("export", run, *out, "--target", "tflite"),
     }.items():
@@ -190,6 +191,16 @@ def test_optimization(mnist: Path, tmp_path: Path) -> None:
         "train", "--data", "mnist", "--path", mnist, "--devices", 2, "--cloud-precision", "float",
         "--quantization-aware", "--epochs", 1, "--out", tmp_path / "run",
     )  # fmt: skip
+
+
+def test_search(mnist: Path, tmp_path: Path) -> None:
+    alone = environment(tmp_path / "venv", "search")
+    alone.imports("ddnn_tf.search")
+    alone.ddnn(
+        "search", "--data", "mnist", "--path", mnist, "--devices", 2, "--epochs", 1, "--trials", 1,
+        "--out", tmp_path / "x",
+    )  # fmt: skip
+    assert (tmp_path / "x" / "front.svg").is_file()
 
 
 def test_tensorboard(mnist: Path, tmp_path: Path) -> None:
