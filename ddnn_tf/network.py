@@ -28,6 +28,7 @@ __all__ = [
     "build",
     "build_individual",
     "class_vector",
+    "device_class_vectors",
     "device_features",
     "exit_logits",
     "feature_map",
@@ -147,10 +148,10 @@ def without_presence(model: tf.keras.Model, topology: Topology) -> tf.keras.Mode
 
 
 def device_features(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
-    """The devices of a trained network alone.
+    """The devices of a trained network alone, up to their feature maps.
 
     Args:
-        model: A model of `build(topology)`.
+        model: A model of `build(topology)`, with or without presence.
         topology: Its topology.
 
     Returns:
@@ -159,11 +160,19 @@ def device_features(model: tf.keras.Model, topology: Topology) -> tf.keras.Model
     """
     inputs = _sensors(topology.hierarchy)
     features = {node.name: feature_map(node, inputs[node.name]) for node in topology.hierarchy.devices}
-    devices = tf.keras.Model(inputs, features, name="devices")
-    for layer in devices.layers:
-        if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
-    return devices
+    return _with_weights_of(model, tf.keras.Model(inputs, features, name="devices"))
+
+
+def device_class_vectors(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
+    """As `device_features`, up to the class vectors `(batch, classes)` of those devices that have one."""
+    hierarchy = topology.hierarchy
+    inputs = _sensors(hierarchy)
+    vectors = {
+        node.name: class_vector(node, feature_map(node, inputs[node.name]), hierarchy.classes)
+        for node in hierarchy.devices
+        if node.class_vector is not None
+    }
+    return _with_weights_of(model, tf.keras.Model(inputs, vectors, name="devices"))
 
 
 def feature_map(node: Node, inputs: tf.Tensor) -> tf.Tensor:
@@ -257,6 +266,14 @@ def _heard(hierarchy: Hierarchy, sensor: tf.Tensor, present: tf.Tensor | None) -
     )
     by_receiver = zip(hierarchy.receivers, masks, strict=True)
     return {node.name: mask for node, mask in by_receiver if present is not None or node.skips}
+
+
+def _with_weights_of(model: tf.keras.Model, part: tf.keras.Model) -> tf.keras.Model:
+    """A part of a network, after the weights of the layers of the same names are copied to it."""
+    for layer in part.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return part
 
 
 def _probabilities(logits: tf.Tensor, name: str) -> tf.Tensor:

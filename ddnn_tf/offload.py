@@ -18,15 +18,17 @@ Source: ours; Teerapittayanon et al. 2017, Section III-D, for the entropy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ddnn_tf.communication import bytes_per_link
-from ddnn_tf.exits import normalized_entropy
+from ddnn_tf.exits import normalized_entropy, softmax
 from ddnn_tf.hierarchy import Hierarchy, Payload
 from ddnn_tf.topology import Topology
 
-__all__ = ["bytes_of_asked", "certainty", "check_asked", "highest", "influence", "ranked_devices"]
+__all__ = ["bytes_of_asked", "certainty", "check_asked", "highest", "influence", "ranked_devices", "surest"]
 
 
 def certainty(probabilities: ArrayLike) -> NDArray[np.float32]:
@@ -43,6 +45,24 @@ def certainty(probabilities: ArrayLike) -> NDArray[np.float32]:
         ValueError: As `normalized_entropy`.
     """
     return -normalized_entropy(probabilities)
+
+
+def surest(vectors: Mapping[str, ArrayLike], number: int) -> tuple[str, ...]:
+    """Whom to ask for one sample: the devices whose class vectors have the lowest entropy.
+
+    Args:
+        vectors: `(1, classes)` class vector by device.
+        number: How many devices to ask, at least 1; all, if there are not so many.
+
+    Returns:
+        Their names, in the order of `vectors`.
+
+    Raises:
+        ValueError: As `highest`.
+    """
+    stacked = np.stack([np.asarray(vector) for vector in vectors.values()], axis=1)
+    (asked,) = highest(certainty(softmax(stacked)), number)
+    return tuple(name for name, is_asked in zip(vectors, asked, strict=True) if is_asked)
 
 
 def influence(probabilities: ArrayLike, without: ArrayLike) -> NDArray[np.float64]:
@@ -115,7 +135,7 @@ def check_asked(number: int, hierarchy: Hierarchy) -> None:
     """
     devices = len(ranked_devices(hierarchy))
     if not 1 <= number <= devices:
-        raise ValueError(f"Expected a number of devices to ask between 1 and {devices}, but got {number}.")
+        raise ValueError(f"Expected to ask between 1 and {devices} devices, but got {number}.")
 
 
 def bytes_of_asked(

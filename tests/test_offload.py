@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ddnn_tf.communication import bytes_per_link, device_bytes
 from ddnn_tf.exits import softmax
-from ddnn_tf.offload import bytes_of_asked, certainty, check_asked, highest, influence, ranked_devices
+from ddnn_tf.offload import bytes_of_asked, certainty, check_asked, highest, influence, ranked_devices, surest
 from ddnn_tf.topology import Topology
 
 C = Topology.figure_2("c", 6, image_shape=(8, 8, 1))
@@ -18,6 +18,13 @@ C = Topology.figure_2("c", 6, image_shape=(8, 8, 1))
 def test_the_surest_devices_are_asked() -> None:
     vectors = [[[0, 0, 0], [9, 0, 0], [0, 2, 0]], [[5, 0, 0], [1, 1, 1], [0, 0, 4]]]
     assert highest(certainty(softmax(vectors)), 2).tolist() == [[False, True, True], [True, False, True]]
+
+
+def test_the_surest_of_one_sample_by_name() -> None:
+    vectors = {"b": [[0.0, 0, 0]], "a": [[0, 9.0, 0]], "c": [[3.0, 0, 0]]}
+    assert surest(vectors, 1) == ("a",)
+    assert surest(vectors, 2) == ("a", "c")
+    assert surest(vectors, 9) == ("b", "a", "c")
 
 
 def test_absent_devices_are_not_asked_and_of_equal_ones_the_first() -> None:
@@ -59,7 +66,7 @@ def test_without_one_local_exit_nobody_can_be_ranked() -> None:
 
 @pytest.mark.parametrize("number", [0, 7])
 def test_as_many_as_there_are_can_be_asked(number: int) -> None:
-    with pytest.raises(ValueError, match=f"between 1 and 6, but got {number}"):
+    with pytest.raises(ValueError, match=f"between 1 and 6 devices, but got {number}"):
         check_asked(number, C.hierarchy)
     check_asked(6, C.hierarchy)
 

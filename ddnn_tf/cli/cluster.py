@@ -66,6 +66,7 @@ def cluster(
     device_wait: Annotated[
         float, typer.Option("--device-wait", help="Seconds that the aggregator waits for devices.", min=0.001)
     ] = 0.5,
+    ask: options.Ask = None,
     logs: Annotated[
         Path | None, typer.Option("--logs", help="Keep the processes' logs there.", metavar="DIR")
     ] = None,
@@ -94,7 +95,7 @@ def cluster(
     faults = read_faults(kill or (), revive or (), partition or (), delay or ())
     cluster_options = ClusterOptions(
         samples=samples, concurrency=concurrency, timeout=timeout, engine=engine, dashboard=dashboard,
-        keep=keep, device_wait=device_wait, logs=logs, plaintext=plaintext,
+        keep=keep, device_wait=device_wait, ask=ask, logs=logs, plaintext=plaintext,
     )  # fmt: skip
     if plaintext:
         warn_of_plaintext()

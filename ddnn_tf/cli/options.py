@@ -71,6 +71,15 @@ Delta = Annotated[
     typer.Option("--delta", help="With --risk: the largest probability of more.", show_default="0.1"),
 ]
 _DELTA = 0.1
+Ask = Annotated[
+    int | None,
+    typer.Option(
+        "--ask",
+        help="Of an unsure sample ask only so many devices for their feature maps, the surest; default: all.",
+        metavar="N",
+        show_default=False,
+    ),
+]
 
 _REMEDIES = {
     "run": {

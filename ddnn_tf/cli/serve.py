@@ -146,6 +146,7 @@ def serve_aggregator(
     upper_wait: Annotated[
         float, typer.Option("--upper-wait", help="Seconds to wait for the tiers above.", min=0.001)
     ] = 2.0,
+    ask: options.Ask = None,
     dashboard: Annotated[
         str | None, typer.Option("--dashboard", help="Serve the live page there.", metavar="HOST:PORT")
     ] = None,
@@ -185,7 +186,7 @@ def serve_aggregator(
         }
         tier = Aggregator(
             network, uppers, telemetry, engine=engine, thresholds=thresholds, wait=device_wait,
-            upper_wait=upper_wait,
+            upper_wait=upper_wait, ask=ask,
         )  # fmt: skip
         if dashboard is None:
             await serve(tier, uppers, config, announce)

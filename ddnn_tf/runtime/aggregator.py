@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.drift import DriftWatch
 from ddnn_tf.hierarchy import Role, link_name
+from ddnn_tf.offload import check_asked, surest
 from ddnn_tf.runtime.bounded import Bounded
 from ddnn_tf.runtime.calls import Caller, RefusalError
 from ddnn_tf.runtime.channels import Outbox
@@ -146,6 +147,8 @@ class Aggregator:
             runs.
         wait: Seconds to wait for class vectors.
         upper_wait: Seconds to wait for the tiers above.
+        ask: How many devices to ask for their feature maps when the local exit is unsure, the surest ones;
+            None: all.
 
     Attributes:
         devices: What is known of each device, by name.
@@ -165,7 +168,11 @@ class Aggregator:
         thresholds: Mapping[str, float] | None = None,
         wait: float = 0.5,
         upper_wait: float = 2.0,
+        ask: int | None = None,
     ) -> None:
+        if ask is not None:
+            check_asked(ask, network.hierarchy)
+        self._asked = ask
         self.network, self._uppers, self.metrics = network, uppers, metrics
         self._wait, self._upper_wait = wait, upper_wait
         self._hosted = network.hierarchy.local
@@ -305,7 +312,8 @@ class Aggregator:
         if not vectors:
             return Report(name, ())
         logits = self._run(self.network.joined(name, vectors))["logits"]
-        return Report(name, tuple(vectors), logits, time.perf_counter() - start)
+        asked = None if self._asked is None else surest(vectors, self._asked)
+        return Report(name, tuple(vectors), logits, time.perf_counter() - start, asked)
 
     async def _sense(
         self, devices: Sequence[str], ticket: int, sample: int, wait: float

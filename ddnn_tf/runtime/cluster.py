@@ -29,6 +29,7 @@ from typing import Any
 import ddnn_tf
 from ddnn_tf.documents import cache_directory
 from ddnn_tf.hierarchy import AGGREGATOR, Role, link_name
+from ddnn_tf.offload import check_asked
 from ddnn_tf.plan import serve_arguments
 from ddnn_tf.runtime.client import Answer, AsyncClient, ClassificationError
 from ddnn_tf.runtime.faults import Fault, Proxy
@@ -57,6 +58,7 @@ class ClusterOptions:
         dashboard: Address of the live page; None: no page.
         keep: Go on with the test samples until interrupted.
         device_wait: Seconds that the aggregator waits for class vectors.
+        ask: How many devices the aggregator asks for their feature maps; None: all.
         logs: Directory for the processes' logs; None: they are lost with the cluster.
         plaintext: No TLS.
     """
@@ -68,6 +70,7 @@ class ClusterOptions:
     dashboard: str | None = None
     keep: bool = False
     device_wait: float = 0.5
+    ask: int | None = None
     logs: Path | None = None
     plaintext: bool = False
 
@@ -93,13 +96,15 @@ class Cluster:
         engine: What the devices run on.
         dashboard: Address of the live page.
         device_wait: Seconds that the aggregator waits for class vectors.
+        ask: How many devices the aggregator asks for their feature maps; None: all.
         logs: Directory for the processes' logs.
         plaintext: No TLS.
         faulty: Names of processes that can be cut off the network, and whose links can be delayed.
         thresholds: T by tier in place of the bundle's.
 
     Raises:
-        ValueError: A damaged bundle, or faults of a process that there is not.
+        ValueError: A damaged bundle, faults of a process that there is not, or devices to ask that there
+            are not.
         ChildProcessError: A process did not start; the message is its own.
     """
 
@@ -110,12 +115,16 @@ class Cluster:
         engine: str = "tflite",
         dashboard: str | None = None,
         device_wait: float = 0.5,
+        ask: int | None = None,
         logs: Path | None = None,
         plaintext: bool = False,
         faulty: Sequence[str] = (),
         thresholds: Mapping[str, float] | None = None,
     ) -> None:
         self.network = ServedNetwork.read(bundle)
+        if ask is not None:
+            check_asked(ask, self.network.hierarchy)
+        self._ask = ask
         self._bundle, self._engine, self._dashboard = str(bundle), engine, dashboard
         self._device_wait, self._plaintext = device_wait, plaintext
         self._thresholds = thresholds or {}
@@ -269,6 +278,7 @@ class Cluster:
             arguments += ["--wait", str(_PATIENCE)]
         if name == AGGREGATOR:
             arguments += ["--device-wait", str(self._device_wait)]
+            arguments += [] if self._ask is None else ["--ask", str(self._ask)]
             for tier, value in self._thresholds.items():
                 arguments += ["--threshold", f"{tier}={value}"]
             if self._dashboard is not None:
@@ -463,6 +473,7 @@ async def run_cluster(
         engine=options.engine,
         dashboard=options.dashboard,
         device_wait=options.device_wait,
+        ask=options.ask,
         logs=options.logs,
         plaintext=options.plaintext,
         faulty=sorted({fault.name for fault in faults if fault.kind in ("cut", "mend", "delay")}),

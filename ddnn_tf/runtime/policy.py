@@ -76,12 +76,15 @@ class Report:
         senders: Those that it heard, in its order; none if nothing reached it.
         logits: `(1, classes)` float32 of its exit; None if it has none, or heard nobody.
         seconds: Time that it took, from the moment that it was asked.
+        asked: Of a local aggregator: those senders that alone are to be asked for their feature maps if the
+            sample goes on (`ddnn_tf.offload`); None: all.
     """
 
     node: str
     senders: tuple[str, ...]
     logits: NDArray[np.float32] | None = None
     seconds: float = 0.0
+    asked: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +286,12 @@ class Progress:
             for silent in {node.name for node in tier.nodes} - {report.node for report in reports}:
                 devices = policy.heard(silent, devices, ())
             self._conclude(tier, speaking, devices)
+        # To the tiers above, those that are not asked are absent.
+        for report in reports:
+            if report.asked is not None:
+                unasked = set(report.senders) - set(report.asked)
+                self._able -= unasked
+                self.devices -= unasked
 
     def _conclude(
         self,

@@ -80,7 +80,9 @@ class Running:
         wait: float = 0.5,
         left_out: tuple[str, ...] = (),
         engine: str = "tflite",
+        ask: int | None = None,
     ) -> None:
+        self._ask = ask
         self.network, self._sensors, self._certs, self._wait = network, sensors, certs, wait
         self.names = network.hierarchy.process_names
         self._left_out, self._engine = left_out, engine
@@ -145,7 +147,13 @@ class Running:
                 for peer, address in peers.items()
             }
             self.aggregator = Aggregator(
-                network, uppers, metrics, engine=engine, wait=self._wait, upper_wait=2 * self._wait
+                network,
+                uppers,
+                metrics,
+                engine=engine,
+                wait=self._wait,
+                upper_wait=2 * self._wait,
+                ask=self._ask,
             )
             return serve_aggregator(self.aggregator, uppers, config, announce)
         if name not in network.hierarchy.device_names:

@@ -15,6 +15,7 @@ from ddnn_tf.calibration import Calibration, CalibrationOfSet, scaled
 from ddnn_tf.communication import bytes_per_link
 from ddnn_tf.exits import most_confident, softmax, staged_inference
 from ddnn_tf.hierarchy import Hierarchy, Node, Role
+from ddnn_tf.offload import bytes_of_asked, ranked_devices, surest
 from ddnn_tf.runtime.policy import Policy, Progress, Report, Step, is_unsure, peers_of
 from ddnn_tf.topology import Topology
 
@@ -101,6 +102,7 @@ def walk(
     answer: Answers,
     thresholds: Mapping[str, float],
     down: Collection[str] = (),
+    asked: tuple[str, ...] | None = None,
 ) -> list[Step]:
     """Lets every node answer that is asked and up, and passes on what an edge passes on by itself."""
     chains = Policy(hierarchy).chains
@@ -115,7 +117,8 @@ def walk(
                     problems.append(f"{node}: unavailable")
                     break
                 logits = answer(hierarchy[node])
-                reports.append(Report(node, senders, logits))
+                is_local = hierarchy[node].role is Role.LOCAL
+                reports.append(Report(node, senders, logits, asked=asked if is_local else None))
                 tier = hierarchy.tier_of(hierarchy[node]).name
                 senders = (node,)
                 if logits is None or tier not in thresholds or not is_unsure(logits[0], thresholds[tier]):
@@ -284,6 +287,52 @@ def test_whichever_edges_fail_as_in_staged_inference_with_their_presence(name: s
         assert progress.payload == {link: size for link, size in sent.items() if size}
         skipped += any(step.past for step in steps)
     assert bool(skipped) is any(node.skips for node in hierarchy.nodes)
+
+
+@pytest.mark.parametrize("name", ["c", "e", "f", "chain", "unbalanced", "skipping"])
+def test_only_the_surest_devices_are_asked_as_in_evaluation(name: str) -> None:
+    """Each sample is answered as if the others were absent above the local exit, with those bytes."""
+    topology = TOPOLOGIES[name]
+    hierarchy, policy = topology.hierarchy, Policy(topology.hierarchy)
+    ranked, devices = ranked_devices(hierarchy), hierarchy.device_names
+    random = np.random.default_rng(0)
+    went_on = 0
+    for _ in range(200):
+        number = int(random.integers(1, len(ranked) + 1))
+        up = {device for device in devices if random.random() < 0.8}
+        vectors = {device: random.normal(0, 3, (1, topology.classes)) for device in ranked if device in up}
+        if not vectors:
+            continue
+        logits = {
+            exit_.name: random.normal(0, 3, (1, topology.classes)).astype("f4") for exit_ in hierarchy.exits
+        }
+        thresholds = dict(zip(hierarchy.early_tier_names, random.random(9), strict=False))
+        progress = policy.start(thresholds, [device for device in devices if device in up])
+        chosen = surest(vectors, number)
+        walk(hierarchy, progress, lambda node, logits=logits: logits.get(node.name), thresholds, asked=chosen)
+        present = np.array([[device in up for device in devices]])
+        asked = np.array(
+            [[(device in up and device not in ranked) or device in chosen for device in devices]]
+        )
+        heard = hierarchy.heard(asked).nodes
+        tiers = [
+            softmax(logits["local"])
+            if tier.name == "local"
+            else most_confident(
+                [softmax(logits[exit_.name]) for exit_ in tier.exits],
+                [[bool(heard[exit_.name][0]) for exit_ in tier.exits]],
+            )
+            for tier in hierarchy.exit_tiers
+        ]
+        expected = staged_inference(tiers, list(thresholds.values()))
+        outcome = progress.outcomes[-1]
+        assert outcome.tier == hierarchy.exit_tier_names[expected.exits[0]]
+        assert outcome.probabilities.argmax() == expected.labels[0]
+        assert progress.reason == ""
+        sent = bytes_of_asked(topology, expected.exits, asked, present)
+        assert progress.payload == {link: size for link, size in sent.items() if size}
+        went_on += outcome.tier != "local"
+    assert went_on
 
 
 def test_past_an_edge_that_did_not_answer_its_senders_send_to_its_receiver() -> None:

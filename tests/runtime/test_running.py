@@ -17,12 +17,16 @@ from test_policy import TOPOLOGIES
 from ddnn_tf.calibration import scaled
 from ddnn_tf.communication import bytes_per_link
 from ddnn_tf.evaluation import tier_probabilities
+from ddnn_tf.evaluation.asking import ask_surest
 from ddnn_tf.exits import staged_inference
 from ddnn_tf.hierarchy import Payload
+from ddnn_tf.offload import bytes_of_asked
+from ddnn_tf.runtime.aggregator import Aggregator
 from ddnn_tf.runtime.calls import Caller
 from ddnn_tf.runtime.client import Answer, ClassificationError, Client
 from ddnn_tf.runtime.security import CLIENT
 from ddnn_tf.runtime.sensors import PushedSensor
+from ddnn_tf.runtime.telemetry import Metrics
 
 pytestmark = pytest.mark.slow
 Networks = Callable[..., RandomNetwork]
@@ -370,6 +374,37 @@ def test_images_that_a_client_pushes(network_of: Networks, tmp_path: Path) -> No
 
     answers = asyncio.run(run())
     assert [answer.label for answer in answers] == expected.labels.tolist()
+
+
+@pytest.mark.parametrize("letter", ["c", "f"])
+def test_only_the_surest_devices_are_asked_as_in_the_evaluation(network_of: Networks, letter: str) -> None:
+    made = network_of(letter)
+    views = {name: view[:60] for name, view in made.views.items()}
+    asking = ask_surest(made.model, made.topology, views, 1)
+    tiers = made.topology.hierarchy.exit_tier_names
+    limits = [made.thresholds[tier] for tier in tiers[:-1]]
+    expected = staged_inference(list(asking.probabilities.values()), limits)
+
+    async def run() -> list[Answer]:
+        async with (
+            Running(served(made.bundle), sensors_of(made.views), wait=30, ask=1) as processes,
+            processes.client() as client,
+        ):
+            return [await client.classify(sample, timeout=60) for sample in range(60)]
+
+    answers = asyncio.run(run())
+    assert [tiers.index(answer.exit) for answer in answers] == expected.exits.tolist()
+    assert [answer.label for answer in answers] == expected.labels.tolist()
+    assert expected.exits.max() == len(tiers) - 1
+    assert not any(answer.degraded for answer in answers)
+    sizes = bytes_of_asked(made.topology, expected.exits, asking.asked)
+    for link, size in sizes.items():
+        assert sum(answer.payload_bytes.get(link, 0) for answer in answers) / 60 == pytest.approx(size)
+
+
+def test_more_devices_than_there_are_cannot_be_asked(network_of: Networks) -> None:
+    with pytest.raises(ValueError, match="to ask between 1 and 3 devices, but got 4"):
+        Aggregator(served(network_of("c").bundle), {}, Metrics(), ask=4)
 
 
 def test_thresholds_take_effect_on_the_samples_to_come(network_of: Networks, tmp_path: Path) -> None:
