@@ -30,6 +30,7 @@ DOCUMENTS = (
     "README.md",
     "docs/data.md",
     "docs/hierarchies.md",
+    "docs/recipes.md",
     "docs/reproduction.md",
     "docs/devices.md",
     "docs/deployment.md",
