@@ -49,8 +49,6 @@ __all__ = ["RiskSimulation", "RiskThreshold", "risk_thresholds", "samples_needed
 # The second walk: from half of the samples if there are enough, with three quarters of delta. A walk that
 # begins late survives an early error; one that begins early helps where most samples must not leave.
 _LATE_START, _LATE_SHARE, _ENOUGH = 0.5, 0.75, 4
-# An entropy of 0 as a threshold: T = 0 itself means "never".
-_ABOVE_ZERO = float(np.finfo(np.float32).tiny)
 # Numbers that are sorted at a time in a simulation.
 _PIECE = 1 << 21
 
@@ -266,9 +264,11 @@ def _largest(
     last = np.where(is_shown, leaving, 0).max(axis=-1, initial=0)
     if not size:
         return np.zeros(last.shape)
-    threshold = np.take_along_axis(rising, np.maximum(last - 1, 0)[..., None], axis=-1)[..., 0]
-    threshold = np.maximum(threshold.astype(np.float64), _ABOVE_ZERO)
-    return np.where(last == 0, 0.0, np.where(last == number[..., 0], 1.0, threshold))
+    # Half-way to the next entropy, where the same samples leave: an engine that rounds otherwise than Keras
+    # would else keep the very sample whose entropy T is.
+    neighbours = np.stack([np.maximum(last - 1, 0), np.minimum(last, size - 1)], axis=-1)
+    below, above = np.moveaxis(np.take_along_axis(rising, neighbours, axis=-1).astype(np.float64), -1, 0)
+    return np.where(last == 0, 0.0, np.where(last == number[..., 0], 1.0, (below + above) / 2))
 
 
 @functools.lru_cache(maxsize=64)
