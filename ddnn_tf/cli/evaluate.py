@@ -14,6 +14,7 @@ from ddnn_tf.cli.printing import new_table, print_json, show
 from ddnn_tf.datasets import MultiViewDataset
 from ddnn_tf.drift import LEAST_P_VALUE
 from ddnn_tf.hierarchy import Hierarchy
+from ddnn_tf.offload import check_asked, ranked_devices
 
 if TYPE_CHECKING:
     from ddnn_tf.evaluation import Evaluation
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         MeanOfFailures,
     )
     from ddnn_tf.risk import RiskSimulation, RiskThreshold
+    from ddnn_tf.runs import Run
 
 _WEIGHTS = ("error", "bytes", "seconds")
 
@@ -59,6 +61,7 @@ def evaluate(
             metavar="TIMES",
         ),
     ] = None,
+    ask: options.Ask = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure a trained DDNN on its test data: accuracies, exits and bytes.
@@ -78,9 +81,13 @@ def evaluate(
         ddnn evaluate runs/scenes --risk 0.02 --delta 0.1
 
         ddnn evaluate runs/scenes --cost error=1,bytes=0.001
+
+        ddnn evaluate runs/scenes --ask 2
     """
     if missing is not None and failures:
         raise ValueError("--missing and --failures contradict each other: leave one out.")
+    if ask is not None and failures:
+        raise ValueError("--ask and --failures contradict each other: leave one out.")
     if risk is not None and cost is not None:
         raise ValueError("--risk and --cost contradict each other: leave one out.")
     if seconds is not None and cost is None:
@@ -91,11 +98,18 @@ def evaluate(
     trained = load_run(run)
     hierarchy = trained.topology.hierarchy
     down = _down(missing, hierarchy)
+    if ask is not None:
+        check_asked(ask, hierarchy)
     costs = None if cost is None else _costs(cost, seconds, hierarchy.exit_tier_names)
     data, seed = trained.source.load(), trained.source.seed
     examined = trained.examine(data)
     choose = _choice(examined, trained.thresholds, risk, largest, costs)
-    evaluation = examined.measure(choose(down), down) if down else trained.evaluate(data, choose(down))
+    if ask is not None:
+        evaluation = _with_asked(trained, data, choose(down), ask, down)
+    elif down:
+        evaluation = examined.measure(choose(down), down)
+    else:
+        evaluation = trained.evaluate(data, choose(down))
     errors = examined.calibration_errors(down)
     promises: dict[str, RiskThreshold] = {}
     simulation: RiskSimulation | None = None
@@ -107,7 +121,7 @@ def evaluate(
     failed = examined.failures(choose) if failures else {}
     means = examined.means(failed)
     if as_json:
-        content = {**_described(evaluation, data, seed), "missing": list(down)}
+        content = {**_described(evaluation, data, seed), "missing": list(down), "asked": ask}
         content["calibration"] = {tier: asdict(error) for tier, error in errors.items()}
         if early is not None and simulation is not None:
             test = {**asdict(early), "drift": early.drift._asdict()}
@@ -124,6 +138,8 @@ def evaluate(
         return
     if down:
         show(f"Without {', '.join(down)}.")
+    if ask is not None:
+        show(f"Of an unsure sample, the {ask} surest of {len(ranked_devices(hierarchy))} devices are asked.")
     how = "by risk " if risk is not None else "by cost " if costs is not None else ""
     print_evaluation(evaluation, data, seed, as_json, how)
     _print_errors(errors)
@@ -181,6 +197,24 @@ def print_evaluation(
         recalls,
         links,
         f"Data: {data.name}, split {data.split_rule}. T was chosen {how}on validation data.",
+    )
+
+
+def _with_asked(
+    run: Run,
+    data: MultiViewDataset,
+    thresholds: Mapping[str, float],
+    number: int,
+    missing: Collection[str],
+) -> Evaluation:
+    """The measures on test data if only the surest devices are asked."""
+    from ddnn_tf.evaluation.accuracy import measure
+    from ddnn_tf.evaluation.asking import ask_surest
+
+    asking = ask_surest(run.model, run.topology, data.part("test"), number, missing)
+    labels = data.targets("test")
+    return measure(
+        run.topology, asking.probabilities, labels, thresholds, missing=missing, asked=asking.asked
     )
 
 

@@ -100,6 +100,18 @@ def test_evaluate_without_devices(run: Path, capsys: pytest.CaptureFixture[str])
     assert same["thresholds"] == without["thresholds"] == failures["thresholds"]
 
 
+def test_evaluate_with_the_surest_devices_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    everybody = json.loads((run / "metrics.json").read_text())
+    same = evaluated(capsys, run, "--ask", 6)
+    assert same["overall_accuracy"] == everybody["overall_accuracy"]
+    assert same["bytes_per_sample"] == pytest.approx(everybody["bytes_per_sample"])
+    few = evaluated(capsys, run, "--ask", 2)
+    assert few["exit_shares"] == everybody["exit_shares"]
+    assert few["exit_accuracy"]["local"] == everybody["exit_accuracy"]["local"]
+    assert few["bytes_per_sample"] - 40 == pytest.approx((everybody["bytes_per_sample"] - 40) * 2 / 6)
+    assert few["asked"] == 2
+
+
 def test_evaluate_by_risk_and_by_cost(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     by_risk = evaluated(capsys, run, "--risk", "0.3", "--delta", "0.2")
     promise = by_risk["risk"]["tiers"]["local"]
@@ -124,6 +136,8 @@ def test_evaluate_by_risk_and_by_cost(run: Path, capsys: pytest.CaptureFixture[s
         (["--missing", ","], "--missing with a device, but got ','"),
         (["--missing", "0,1,2,3,4,5"], "at least one device"),
         (["--missing", "1", "--failures"], "--missing and --failures contradict"),
+        (["--ask", "1", "--failures"], "--ask and --failures contradict"),
+        (["--ask", "7"], "to ask between 1 and 6 devices, but got 7"),
         (["--risk", "2"], "--risk between 0 and 1, but got 2.0"),
         (["--risk", "0.1", "--delta", "0"], "--delta between 0 and 1, but got 0.0"),
         (["--delta", "0.1"], "add --risk"),
