@@ -10,8 +10,10 @@ were trained with failures (`Recipe.drop`) are used to that. Two rankings, each 
     >>> highest(certainty([[[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]]), 2)
     array([[ True, False,  True]])
 
-Certainty is the better one: where several devices see the same, the answer does not change without any of
-them, so that influence ranks all of them last. The aggregator of the runtime asks by certainty.
+Certainty needs no more of the local exit, and is the better one by accuracy: where several devices see the
+same, the answer does not change without any of them, so that influence ranks all of them last. The aggregator
+of the runtime asks by certainty. Where classes are very unequal, look at balanced accuracy: the surest
+devices may be those that see what is frequent.
 
 Source: ours; Teerapittayanon et al. 2017, Section III-D, for the entropy.
 """
