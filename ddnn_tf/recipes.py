@@ -1,7 +1,7 @@
 """Recipes: how a network is trained so that it is worth deploying.
 
     paper    Adam with the paper's parameters and nothing else
-    robust   devices that are absent in training, a rate that falls along a cosine, averaged weights
+    robust   devices that are absent in training, a learning rate that falls along a cosine
 
 A recipe is data; `TrainingOptions(recipe=...)` takes one, and `ddnn train --recipe NAME` one of `RECIPES`:
 

@@ -116,19 +116,19 @@ def _cloning(
     recipe: Recipe, is_binary: tf.Variable, early_exits: Sequence[str]
 ) -> Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer]:
     """How each layer is cloned."""
-    activation = _Switched(lq.quantizers.get(recipe.activation_gradient), is_binary, tf.identity)
-    limited = _Switched(lq.quantizers.get(recipe.activation_gradient), is_binary, _clipped)
+    activation = _Switched(lq.quantizers.get(recipe.activation_gradient), is_binary, _clipped)
+    # Of what the activation before has made -1 and +1 already: another gradient there would be 0.
+    again = _Switched(lq.quantizers.get("ste_sign"), is_binary, tf.identity)
     kernel = _Switched(lq.quantizers.get(recipe.kernel_gradient), is_binary, tf.identity)
 
     def clone(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
         if isinstance(layer, lq.quantizers.SteSign):
-            return tf.keras.layers.Lambda(limited, name=layer.name)
+            return tf.keras.layers.Lambda(activation, name=layer.name)
         config = layer.get_config()
         if _is_binary_layer(layer):
             config["kernel_quantizer"] = kernel
             if config["input_quantizer"] is not None:
-                # The activation before has been binarized, or is meant to be real for now.
-                config["input_quantizer"] = activation
+                config["input_quantizer"] = again
         copy = type(layer).from_config(config)
         if isinstance(layer, tf.keras.layers.Flatten) and _starts_exit(layer, early_exits):
             copy = _Branch(recipe.branch_gradient, name=layer.name)

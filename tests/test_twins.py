@@ -45,6 +45,8 @@ def test_another_gradient_leaves_the_answers_alone(network: tf.keras.Model, grad
             loss = tf.reduce_sum(model(images())[1][:, 0])
         slopes.append(tape.gradient(loss, model.get_layer("device_0_convp_0_norm").gamma).numpy())
     assert not np.allclose(*slopes)
+    # A gradient that vanishes on the way is another one as well, but nobody could train with it.
+    assert np.abs(slopes[1]).sum() > 0.1 * np.abs(slopes[0]).sum()
 
 
 def test_scales_of_filters_fold_into_the_batch_norm_behind(network: tf.keras.Model) -> None:
