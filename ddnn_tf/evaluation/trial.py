@@ -18,21 +18,6 @@ from pathlib import Path
 import tensorflow as tf
 
 import ddnn_tf
-from ddnn_tf import (
-    aggregation,
-    blocks,
-    callbacks,
-    failures,
-    feeding,
-    hierarchy,
-    network,
-    parts,
-    presence,
-    recipes,
-    training,
-    twins,
-    wiring,
-)
 from ddnn_tf.datasets import DataSource
 from ddnn_tf.topology import Topology
 from ddnn_tf.training import TrainingOptions
@@ -42,19 +27,8 @@ __all__ = ["Trial", "subsets"]
 _FORMAT = 3
 # The modules that decide what a training gives: other code makes other trials.
 _SOURCES = (
-    aggregation,
-    blocks,
-    callbacks,
-    failures,
-    feeding,
-    hierarchy,
-    network,
-    parts,
-    presence,
-    recipes,
-    training,
-    twins,
-    wiring,
+    *("aggregation", "blocks", "callbacks", "failures", "feeding", "hierarchy", "network", "parts"),
+    *("presence", "recipes", "training", "twins", "wiring"),
 )
 # Beyond this, the sets of failed devices are too many to look at all of them.
 _MOST_DEVICES = 8
@@ -145,7 +119,8 @@ def subsets(devices: Sequence[str]) -> list[tuple[str, ...]]:
 @functools.cache
 def _sources_digest(scheme_modules: tuple[str, ...]) -> str:
     """Digest of the code that decides what a training gives, aggregation layers of a user's own included."""
-    modules = [*_SOURCES, *(importlib.import_module(name) for name in scheme_modules)]
+    names = [*(f"ddnn_tf.{name}" for name in _SOURCES), *scheme_modules]
+    modules = [importlib.import_module(name) for name in names]
     content = hashlib.sha256()
     for module in modules:
         content.update(Path(str(module.__file__)).read_bytes())
