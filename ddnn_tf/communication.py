@@ -103,10 +103,16 @@ def bytes_per_sample(
     return sum(bytes_per_link(topology, exit_shares, present).values()) / len(topology.hierarchy.devices)
 
 
-def bytes_at_exit(topology: Topology) -> tuple[float, ...]:
-    """Bytes per device of a sample that leaves at each of `Hierarchy.exit_tiers`."""
+def bytes_at_exit(topology: Topology, present: ArrayLike | None = None) -> tuple[float, ...]:
+    """Bytes per device of a sample that leaves at each of `Hierarchy.exit_tiers`.
+
+    Args:
+        topology: The hierarchy.
+        present: As for `bytes_per_link`.
+    """
     tiers = range(len(topology.hierarchy.exit_tiers))
-    return tuple(bytes_per_sample(topology, [float(tier == chosen) for tier in tiers]) for chosen in tiers)
+    shares = [[float(tier == chosen) for tier in tiers] for chosen in tiers]
+    return tuple(bytes_per_sample(topology, each, present) for each in shares)
 
 
 def reach(hierarchy: Hierarchy, exit_shares: Sequence[float], level: int) -> float:

@@ -32,12 +32,7 @@ class Failures:
     """
 
     def __init__(self, recipe: Recipe, devices: Sequence[str], nodes: Sequence[str]) -> None:
-        for name in recipe.survival:
-            if name not in nodes:
-                raise ValueError(
-                    f"Expected `survival` of nodes out of {', '.join(nodes)}, but got '{name}': correct its "
-                    "name, or give `nodes` if it is an edge."
-                )
+        recipe.check_nodes(nodes)
         self._recipe = recipe
         self._devices = len(devices)
         self._rates = tf.constant([recipe.survival.get(name, 1.0) for name in nodes], tf.float32)

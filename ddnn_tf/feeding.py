@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Feed"]
 
 _VALIDATION_BATCH = 256
+_OF_FAILURES = 1
 
 _Batch = tuple[dict[str, tf.Tensor], ...]
 """Inputs, targets and sample weights by name, as Keras takes them."""
@@ -110,7 +111,9 @@ class Feed:
             return {}
         if self._failures is None:
             return {PRESENCE: tf.ones([tf.shape(seen)[0], self._columns], tf.bool)}
-        return {PRESENCE: self._failures.draw(seen, seed)}
+        # Numbers of their own: the augmentation of the same batch splits the same seed.
+        own = tf.random.experimental.stateless_fold_in(seed, _OF_FAILURES)
+        return {PRESENCE: self._failures.draw(seen, own)}
 
     def _reader(self, part: str) -> Callable[[tf.Tensor], Any]:
         """A function of samples of a part, `(batch,)` int: their views, targets and weights by name."""

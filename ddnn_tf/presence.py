@@ -4,6 +4,7 @@ A node is up or down. Its receiver hears it if it is up and, for an edge, if the
 skip sender, which sends past its receiver to the receiver of that one, is heard there only while its own
 receiver is not. One function says so for masks of numpy and for tensors of TensorFlow alike:
 
+    >>> import numpy as np
     >>> receivers = (("edge", ("camera", "microphone"), ()), ("cloud", ("edge",), ("camera", "microphone")))
     >>> up = {name: np.array([True, False]) for name in ("camera", "microphone")}
     >>> heard = hear({**up, "edge": np.array([False, True])}, receivers)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
@@ -28,10 +28,11 @@ from typing import Any, ClassVar, Literal, get_type_hints
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import create_model
+from pydantic import create_model, model_validator
 
 from ddnn_tf.documents import Document
 from ddnn_tf.registry import Registry
+from ddnn_tf.schemes import SCHEMES
 
 __all__ = ["RECIPES", "Recipe", "find_recipe", "make_recipe", "recipe_yaml", "register_recipe"]
 
@@ -80,7 +81,7 @@ class Recipe:
     warm_up: float = 0.0
     drop: float = 0.0
     mask_absent: bool = False
-    survival: Mapping[str, float] = field(default_factory=dict)
+    survival: Mapping[str, float] = field(default_factory=dict, hash=False)
     distillation: float = 0.0
     weight_shift: float = 0.0
     branch_gradient: float = 1.0
@@ -127,6 +128,22 @@ class Recipe:
         paper = Recipe()
         names = ("activation_gradient", "kernel_gradient", "real_epochs", "branch_gradient")
         return any(getattr(self, name) != getattr(paper, name) for name in names)
+
+    def check_nodes(self, names: Sequence[str]) -> None:
+        """Checks that `survival` is that of nodes which may fail.
+
+        Args:
+            names: Names of the nodes that may fail (`Hierarchy.failable_names`).
+
+        Raises:
+            ValueError: It has a rate of another node.
+        """
+        for name in self.survival:
+            if name not in names:
+                raise ValueError(
+                    f"Expected `survival` of nodes out of {', '.join(names)}, but got '{name}': correct its "
+                    "name."
+                )
 
     def alone(self) -> Recipe:
         """The recipe for devices that are trained alone, each with an exit of its own."""
@@ -188,6 +205,16 @@ def register_recipe(recipe: Recipe, module: str = __name__) -> None:
 class _Document(Document):
     subject: ClassVar[str] = "recipe"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_yes_for_a_number(cls, fields: Any) -> Any:
+        hints = get_type_hints(Recipe)
+        for name, value in fields.items() if isinstance(fields, Mapping) else ():
+            # pydantic takes `yes` for 1.0.
+            if isinstance(value, bool) and hints.get(name) is float:
+                raise ValueError(f"'{name}' is {str(value).lower()}, but it takes a number")
+        return fields
+
 
 # The fields of a recipe as YAML has them: each with its type and the paper's value.
 _Written: type[Document] = create_model(
@@ -204,7 +231,9 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
         ValueError: An unknown field, a value of another type, or one that `Recipe` refuses.
     """
     written = _Written(**fields)
-    return Recipe(**{name: getattr(written, name) for name in type(written).model_fields})
+    recipe = Recipe(**{name: getattr(written, name) for name in type(written).model_fields})
+    SCHEMES[recipe.upper]  # refuses an unknown one
+    return recipe
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -222,7 +251,7 @@ def find_recipe(name: str) -> Recipe:
         FileNotFoundError: No such file.
         ValueError: No recipe of that name, or as `make_recipe`, with the path in front.
     """
-    if Path(name).suffix not in (".yaml", ".yml"):
+    if Path(name).suffix.lower() not in (".yaml", ".yml"):
         return RECIPES[name]
     written = _Written.load(name)
     try:

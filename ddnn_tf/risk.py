@@ -128,13 +128,14 @@ def risk_thresholds(
     """
     entropies, is_wrong = _judged(probabilities, labels)
     thresholds = _thresholds(entropies, is_wrong, risk, delta)
-    needed = samples_needed(risk, delta / max(len(entropies), 1))
     remaining = np.ones(is_wrong.shape[-1], dtype=bool)
     chosen = []
     for entropy, threshold in zip(entropies, thresholds, strict=True):
         leaves = remaining & is_confident(entropy, threshold)
         share = float(leaves.mean()) if leaves.size else 0.0
-        chosen.append(RiskThreshold(float(threshold), share, int(remaining.sum()), needed))
+        reached = int(remaining.sum())
+        needed = _first_start(reached, risk, delta / len(entropies))
+        chosen.append(RiskThreshold(float(threshold), share, reached, needed))
         remaining &= ~leaves
     return tuple(chosen)
 
@@ -269,6 +270,15 @@ def _largest(
     neighbours = np.stack([np.maximum(last - 1, 0), np.minimum(last, size - 1)], axis=-1)
     below, above = np.moveaxis(np.take_along_axis(rising, neighbours, axis=-1).astype(np.float64), -1, 0)
     return np.where(last == 0, 0.0, np.where(last == number[..., 0], 1.0, (below + above) / 2))
+
+
+def _first_start(number: int, risk: float, delta: float) -> int:
+    """How many of a number of samples must leave, all right, before the first walk shows anything."""
+    needed = samples_needed(risk, delta)
+    if number < _ENOUGH * needed:
+        return needed
+    late = max(math.ceil(_LATE_START * number), samples_needed(risk, delta * _LATE_SHARE))
+    return min(late, samples_needed(risk, delta * (1 - _LATE_SHARE)))
 
 
 @functools.lru_cache(maxsize=64)

@@ -144,6 +144,7 @@ def train_run(
         )
     place = Path(directory)
     data.check_fit(topology)
+    options.recipe.check_nodes(topology.hierarchy.failable_names)
     if options.augmentation is not None:
         options.augmentation.check_fit(data.shapes)
     topology = topology.with_codings(data.codings)

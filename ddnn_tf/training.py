@@ -70,10 +70,8 @@ class TrainingOptions:
     recipe: Recipe = RECIPES["paper"]
 
     def __post_init__(self) -> None:
-        if self.learning_rate is None:
-            object.__setattr__(self, "learning_rate", self.recipe.learning_rate)
-        for name in ("epochs", "batch_size", "learning_rate", "epsilon"):
-            value = getattr(self, name)
+        positive = {name: getattr(self, name) for name in ("epochs", "batch_size", "epsilon")}
+        for name, value in {**positive, "learning_rate": self.rate}.items():
             if not value > 0 or not math.isfinite(value):
                 raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
         for name in ("beta_1", "beta_2"):
@@ -82,9 +80,15 @@ class TrainingOptions:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"Expected `seed` between 0 and {2**31 - 1}, but got {self.seed}.")
 
+    @property
+    def rate(self) -> float:
+        """The learning rate, at its highest: the one given, else the recipe's."""
+        return self.recipe.learning_rate if self.learning_rate is None else self.learning_rate
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for records; without the augmentation, if there is none, and the paper's recipe."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
+        values["learning_rate"] = self.rate
         values["recipe"] = self.recipe.differences()
         if self.recipe == RECIPES["paper"]:
             del values["recipe"]
@@ -160,7 +164,7 @@ def train(
         optimizer=optimizer_of(
             recipe,
             trained,
-            _rate(recipe, float(options.learning_rate or 0), steps * options.epochs),
+            _rate(recipe, options.rate, steps * options.epochs),
             beta_1=options.beta_1,
             beta_2=options.beta_2,
             epsilon=options.epsilon,
@@ -211,7 +215,14 @@ def _failures(model: tf.keras.Model, recipe: Recipe, nodes: Sequence[str] | None
             "`build(topology, presence=True)`, and give its weights to `build(topology)`."
         )
     devices = [name for name in model.input_names if name != PRESENCE]
-    return Failures(recipe, devices, nodes or devices)
+    names = devices if nodes is None else nodes
+    columns = int(model.get_layer(PRESENCE).output.shape[1])
+    if len(names) != columns:
+        raise ValueError(
+            f"Expected `nodes` to name the {columns} nodes of the input '{PRESENCE}', but got {len(names)}: "
+            "give `topology.hierarchy.failable_names`."
+        )
+    return Failures(recipe, devices, names)
 
 
 def _rate(recipe: Recipe, highest: float, steps: int) -> Any:

@@ -48,7 +48,8 @@ class Twin:
         self._recipe = recipe
         self.model = model
         self.callbacks: list[tf.keras.callbacks.Callback] = []
-        self.first_binary_epoch = round(recipe.real_epochs * epochs)
+        # The last epoch is binary, however few there are.
+        self.first_binary_epoch = min(round(recipe.real_epochs * epochs), epochs - 1)
         is_binary = tf.Variable(self.first_binary_epoch == 0, trainable=False, dtype=tf.bool)
         if self.first_binary_epoch:
             self.callbacks.append(_Binarizing(is_binary, self.first_binary_epoch))
@@ -138,9 +139,9 @@ def _cloning(
 
 
 def _starts_exit(layer: tf.keras.layers.Layer, early_exits: Sequence[str]) -> bool:
-    """Whether a layer is where an exit below the highest leaves the feature map."""
-    outputs = _outputs_behind(layer)
-    return bool(outputs) and outputs <= set(early_exits)
+    """Whether a layer is where an exit below the highest leaves a feature map that goes on to one above."""
+    before = layer.inbound_nodes[0].inbound_layers
+    return _outputs_behind(layer) <= set(early_exits) and not _outputs_behind(before) <= set(early_exits)
 
 
 def _outputs_behind(layer: tf.keras.layers.Layer) -> set[str]:

@@ -73,6 +73,8 @@ def test_a_recipe_in_a_file_is_the_same_recipe(tmp_path: Path) -> None:
         ("drop: often", "recipe's field 'drop' is 'often'"),
         ("dropp: 0.5", "recipe has no field 'dropp'"),
         ("drop: 2", "Expected `drop` in 0..1, but got 2"),
+        ("drop: yes", "'drop' is true, but it takes a number"),
+        ("upper: FOO", "aggregation scheme to be one of .*, but got 'FOO'"),
         ("schedule: linear", "recipe's field 'schedule' is 'linear'"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from ddnn_tf.exits import normalized_entropy, softmax, staged_inference
-from ddnn_tf.risk import _largest, _most_errors, risk_thresholds, samples_needed, simulate_risk
+from ddnn_tf.risk import _first_start, _largest, _most_errors, risk_thresholds, samples_needed, simulate_risk
 
 RISK, DELTA = 0.02, 0.1
 
@@ -88,6 +88,14 @@ def test_the_number_of_samples_that_is_needed() -> None:
     assert _most_errors(114, RISK, DELTA)[[113, 114]].tolist() == [-1, 0]
 
 
+def test_what_is_needed_is_what_the_first_walk_shows() -> None:
+    for number in (200, 455, 456, 1000):
+        first = _first_start(number, RISK, DELTA)
+        entropies = np.linspace(0.1, 0.9, number).astype(np.float32)
+        for right, leaves in ((first - 1, False), (first, True)):
+            assert bool(_largest(entropies, np.arange(number) >= right, RISK, DELTA) > 0) is leaves
+
+
 def largest(entropies: list[float], wrong: list[int], risk: float = 0.5, delta: float = 0.25) -> float:
     """T; at half wrong with a quarter, two right samples are needed, and five with one error."""
     errors = np.isin(np.arange(len(entropies)), wrong)
@@ -132,7 +140,10 @@ def test_thresholds_leave_the_shares_that_they_say() -> None:
     assert promises[0].samples == len(labels)
     assert promises[1].samples == round(len(labels) * (1 - promises[0].share))
     # Each of two exits has half of delta.
-    assert {promise.needed for promise in promises} == {samples_needed(RISK, DELTA / 2)}
+    assert [promise.needed for promise in promises] == [
+        _first_start(promise.samples, RISK, DELTA / 2) for promise in promises
+    ]
+    assert promises[1].needed == samples_needed(RISK, DELTA / 2)
     for tier in range(2):
         left = staged.exits == tier
         assert left.sum() > 100

@@ -256,3 +256,12 @@ def test_a_recipe_of_other_layers_does_not_go_with_float_optimizations(
     with pytest.raises(ValueError, match=r"'real-first' trains other layers .*: choose one"):
         train_run(tmp_path / "run", tiny_topology, tiny_source, tiny_data, options, sparsity=0.5)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_survival_rate_of_an_unknown_node_is_refused_before_any_training(
+    tmp_path: Path, tiny_topology: Topology, tiny_source: DataSource, tiny_data: MultiViewDataset
+) -> None:
+    options = replace(OPTIONS, recipe=Recipe(survival={"camera_9": 0.9}))
+    with pytest.raises(ValueError, match="`survival` of nodes out of device_0, device_1, but got 'camera_9'"):
+        train_run(tmp_path / "run", tiny_topology, tiny_source, tiny_data, options, overwrite=True)
+    assert not (tmp_path / "run").exists()

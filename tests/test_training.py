@@ -231,6 +231,25 @@ def test_a_recipe_that_lets_devices_fail_needs_a_model_that_can_be_told(
         train(build(tiny_topology), tiny_data, options=dropping)
 
 
+def test_the_names_of_all_nodes_that_may_fail_are_asked_for(tiny_data: MultiViewDataset) -> None:
+    topology = Topology(
+        devices=[{"count": 2, **ALIKE}],
+        edges=[{"name": "edge", "senders": ["device"], "filters": [4]}],
+        cloud={"filters": [4]},
+        classes=2,
+    )
+    options = replace(OPTIONS, recipe=Recipe(drop=0.5))
+    with pytest.raises(ValueError, match=r"the 3 nodes of the input 'present', but got 2: give `topology"):
+        train(build(topology, presence=True), tiny_data, options=options)
+
+
+def test_options_with_another_recipe_take_its_learning_rate() -> None:
+    options = replace(TrainingOptions(), recipe=Recipe(learning_rate=0.003))
+    assert options.rate == options.to_dict()["learning_rate"] == 0.003
+    assert replace(options, learning_rate=0.01).rate == 0.01
+    assert hash(options) == hash(replace(options))
+
+
 def test_devices_that_fail_in_training_change_the_weights_reproducibly(
     tiny_topology: Topology, tiny_data: MultiViewDataset
 ) -> None:

@@ -101,3 +101,21 @@ def test_a_twin_keeps_larqs_layers(network: tf.keras.Model) -> None:
     layer = twin.model.get_layer("cloud_convp_0_conv")
     assert isinstance(layer, lq.layers.QuantConv2D)
     assert [weight.shape for weight in twin.model.weights] == [weight.shape for weight in network.weights]
+
+
+def test_an_exit_with_hidden_blocks_branches_off_once() -> None:
+    edge = {"name": "edge", "senders": ["device"], "filters": [4], "hidden": [8, 8]}
+    topology = Topology(
+        devices=[{"count": 2, "input": [8, 8, 1], "filters": [2]}],
+        edges=[edge],
+        cloud={"filters": [4], "hidden": [8]},
+        classes=2,
+    )
+    twin = Twin(build(topology), Recipe(branch_gradient=0.5), epochs=4)
+    branches = {layer.name for layer in twin.model.layers if type(layer).__name__ == "_Branch"}
+    assert branches == {"device_0_exit_flatten", "device_1_exit_flatten", "edge_fc_0_flatten"}
+
+
+def test_the_last_epoch_is_binary_however_few_there_are(network: tf.keras.Model) -> None:
+    assert Twin(network, Recipe(real_epochs=0.9), epochs=4).first_binary_epoch == 3
+    assert Twin(network, Recipe(real_epochs=0.9), epochs=1).first_binary_epoch == 0

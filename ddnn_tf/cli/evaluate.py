@@ -88,6 +88,8 @@ def evaluate(
         raise ValueError("--missing and --failures contradict each other: leave one out.")
     if ask is not None and failures:
         raise ValueError("--ask and --failures contradict each other: leave one out.")
+    if ask is not None and cost is not None:
+        raise ValueError("--ask and --cost contradict each other: costs count the bytes of all devices.")
     if risk is not None and cost is not None:
         raise ValueError("--risk and --cost contradict each other: leave one out.")
     if seconds is not None and cost is None:
@@ -97,6 +99,10 @@ def evaluate(
 
     trained = load_run(run)
     hierarchy = trained.topology.hierarchy
+    if failures and len(hierarchy.devices) < 2:
+        raise ValueError("--failures is for networks of two devices or more, but this one has one.")
+    if ask is not None and risk is not None and len(hierarchy.early_tier_names) > 1:
+        raise ValueError("--ask and --risk go together with a single early exit only: leave one out.")
     down = _down(missing, hierarchy)
     if ask is not None:
         check_asked(ask, hierarchy)

@@ -394,7 +394,9 @@ def _serve_upper(
 
     config = _config(name, listen, certs, plaintext, wait, log)
     network = ServedNetwork.read(bundle)
-    peers = {} if receiver is None else _receivers(network.hierarchy[name], receiver, skip)
+    nodes = {node.name: node for node in network.hierarchy.uppers}
+    # Other names are refused by `Upper`.
+    peers = {} if receiver is None or name not in nodes else _receivers(nodes[name], receiver, skip)
     announce = _announcing(name, as_json)
     telemetry = _telemetry(metrics, announce)
     asyncio.run(

@@ -211,12 +211,11 @@ class Examination:
         Returns:
             T by tier, for all tiers but the last.
         """
-        tiers, early = self._topology.hierarchy.exit_tier_names, self._early(missing)
+        hierarchy = self._topology.hierarchy
+        tiers, early = hierarchy.exit_tier_names, self._early(missing)
+        sizes = bytes_at_exit(self._topology, hierarchy.presence(missing))
         times = seconds or dict.fromkeys(tiers, 0.0)
-        costs = [
-            byte * size + second * times[tier]
-            for tier, size in zip(tiers, bytes_at_exit(self._topology), strict=True)
-        ]
+        costs = [byte * size + second * times[tier] for tier, size in zip(tiers, sizes, strict=True)]
         answers = list(self.probabilities("validation", missing).values())
         chosen = cheapest_thresholds(answers, self._labels["validation"], costs, error)
         return dict(zip(early, chosen, strict=True))

@@ -259,7 +259,7 @@ class Experiment:
         if thresholds is None:
             thresholds = self.thresholds(trial)
         answers = self.answers(trial).of(part, missing)
-        return measure(trial.topology, answers, self.labels(trial, part), thresholds)
+        return measure(trial.topology, answers, self.labels(trial, part), thresholds, missing=missing)
 
     def individual_accuracy(
         self, seed: int, part: str = "test", *, balanced: bool = False

@@ -68,7 +68,9 @@ def _known_recipe(name: str) -> str:
 
 
 def _blocks(value: Any) -> Any:
-    """A single number of filters is one block."""
+    """A single number of filters is one block, and a single choice a list of one."""
+    if isinstance(value, int):
+        value = [value]
     if isinstance(value, list | tuple):
         return [each if isinstance(each, list | tuple) else (each,) for each in value]
     return value
@@ -130,6 +132,8 @@ class Space(Document):
                 if type(value) is not type(getattr(Recipe(), field)):
                     kind = type(getattr(Recipe(), field)).__name__
                     raise ValueError(f"'recipe.{field}' holds {value!r}, but it takes values of type {kind}")
+                # With what other fields may ask for, so that each value is judged by itself.
+                make_recipe({"schedule": "cosine", "drop": 0.5, field: value})
         return self
 
     def distributions(self) -> dict[str, BaseDistribution]:

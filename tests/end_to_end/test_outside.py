@@ -38,7 +38,7 @@ def test_stands_in_table_1(site: Site) -> None:
     )
     schemes = [row["scheme"] for row in results["tables"]["table_1"]["rows"]]
     assert schemes[:9] == [f"{local}-{upper}" for local, upper in EXPECTED]
-    assert schemes[9:] == ["ATTENTION-CC", "MP-ATTENTION"]
+    assert schemes[9:] == ["ATTENTION-CC", "MP-WCC", "MP-ATTENTION"]
 
 
 EXPECTED = [

@@ -65,6 +65,8 @@ def test_fields_that_the_space_leaves_out_are_those_of_its_base(tiny_data: Multi
         ("recipe: {drop: [often]}", "'recipe.drop' holds 'often', but it takes values of type float"),
         ("recipe: {drop: {low: 1, high: 0}}", "'low' must be below 'high'"),
         ("recipe: {learning_rate: {low: 0, high: 1, log: true}}", "'log' needs a positive 'low'"),
+        ("recipe: {drop: [3.0]}", r"`drop` in 0\.\.1, but got 3\.0"),
+        ("recipe: {optimizer: [adam, sgd]}", "recipe's field 'optimizer' is 'sgd'"),
         ("epochs: [1, 2]", "has no field 'epochs'"),
     ],
 )
