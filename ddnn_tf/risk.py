@@ -10,7 +10,7 @@ can fail by bad luck in their draw; it does so with probability at most `delta`:
     >>> local = np.stack([confidence, 1 - confidence], axis=1)
     >>> promise = risk_thresholds([local], labels, risk=0.05, delta=0.1)[0]
     >>> 0.1 < promise.share < 0.25, promise.needed
-    (True, 45)
+    (True, 72)
 
 **How.** Sort the n samples by entropy. If the error of those with an entropy of at most T were above `risk`,
 then so few errors among m of them as were seen would have a probability of at most P(B <= errors) with B

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -54,7 +55,7 @@ class Evaluation:
         thresholds: T by tier, for all tiers but the last.
         bytes_per_sample: Average bytes per sample and device, Eq. (1).
         bytes_per_link: Average bytes per sample on each link.
-        reduction: Bytes of a raw input divided by `bytes_per_sample`.
+        reduction: Bytes of a raw input divided by `bytes_per_sample`; infinite if every device is down.
         test_samples: How many samples the accuracies are measured on.
     """
 
@@ -269,7 +270,7 @@ def measure(
         thresholds={tier: thresholds[tier] for tier in early},
         bytes_per_sample=cost,
         bytes_per_link=links,
-        reduction=raw_bytes(topology) / cost,
+        reduction=raw_bytes(topology) / cost if cost else math.inf,
         test_samples=len(truth),
     )
 
