@@ -34,6 +34,7 @@ __all__ = [
     "feature_map",
     "join",
     "with_presence",
+    "with_weights_of",
     "without_presence",
 ]
 
@@ -160,7 +161,7 @@ def device_features(model: tf.keras.Model, topology: Topology) -> tf.keras.Model
     """
     inputs = _sensors(topology.hierarchy)
     features = {node.name: feature_map(node, inputs[node.name]) for node in topology.hierarchy.devices}
-    return _with_weights_of(model, tf.keras.Model(inputs, features, name="devices"))
+    return with_weights_of(model, tf.keras.Model(inputs, features, name="devices"))
 
 
 def device_class_vectors(model: tf.keras.Model, topology: Topology) -> tf.keras.Model:
@@ -172,7 +173,32 @@ def device_class_vectors(model: tf.keras.Model, topology: Topology) -> tf.keras.
         for node in hierarchy.devices
         if node.class_vector is not None
     }
-    return _with_weights_of(model, tf.keras.Model(inputs, vectors, name="devices"))
+    return with_weights_of(model, tf.keras.Model(inputs, vectors, name="devices"))
+
+
+def with_weights_of(model: tf.keras.Model, part: tf.keras.Model) -> tf.keras.Model:
+    """A part of a network, after the weights of the layers of the same names are copied to it.
+
+    Args:
+        model: A model of `build(topology)`.
+        part: A model of some of the layers.
+
+    Raises:
+        ValueError: The model lacks a layer of the part, or has it in another shape.
+    """
+    trained = {layer.name: layer for layer in model.layers}
+    for layer in part.layers:
+        if not layer.weights:
+            continue
+        source = trained.get(layer.name)
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if source is None or [tuple(weight.shape) for weight in source.weights] != shapes:
+            raise ValueError(
+                f"Expected a model of the given topology, but its layer '{layer.name}' is missing or of "
+                "another shape: give the topology that it was built from."
+            )
+        layer.set_weights(source.get_weights())
+    return part
 
 
 def feature_map(node: Node, inputs: tf.Tensor) -> tf.Tensor:
@@ -266,14 +292,6 @@ def _heard(hierarchy: Hierarchy, sensor: tf.Tensor, present: tf.Tensor | None) -
     )
     by_receiver = zip(hierarchy.receivers, masks, strict=True)
     return {node.name: mask for node, mask in by_receiver if present is not None or node.skips}
-
-
-def _with_weights_of(model: tf.keras.Model, part: tf.keras.Model) -> tf.keras.Model:
-    """A part of a network, after the weights of the layers of the same names are copied to it."""
-    for layer in part.layers:
-        if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
-    return part
 
 
 def _probabilities(logits: tf.Tensor, name: str) -> tf.Tensor:

@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ddnn_tf.hierarchy import Hierarchy, Node, Role
 from ddnn_tf.input_range import check_input_range
-from ddnn_tf.network import PRESENCE, class_vector, exit_logits, feature_map, join
+from ddnn_tf.network import PRESENCE, class_vector, exit_logits, feature_map, join, with_weights_of
 from ddnn_tf.topology import Topology
 
 __all__ = [
@@ -141,7 +141,7 @@ def cut(
     hierarchy = topology.hierarchy
     sections = {node.name: _section(hierarchy, node, presence) for node in hierarchy.sections}
     for section in sections.values():
-        _copy_weights(model, section)
+        with_weights_of(model, section.model)
         if check_inputs and section.takes_codes:
             check_input_range(
                 section.model,
@@ -307,18 +307,3 @@ def _section(hierarchy: Hierarchy, node: Node, presence: bool) -> Section:
             outputs[LOGITS] = exit_logits(node, features, hierarchy.classes)
     everything = [*given, *([] if present is None else [present])]
     return Section(node, tf.keras.Model(everything, outputs, name=node.name))
-
-
-def _copy_weights(model: tf.keras.Model, section: Section) -> None:
-    trained = {layer.name: layer for layer in model.layers}
-    for layer in section.model.layers:
-        if not layer.weights:
-            continue
-        source = trained.get(layer.name)
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        if source is None or [tuple(weight.shape) for weight in source.weights] != shapes:
-            raise ValueError(
-                f"Expected a model of the given topology, but its layer '{layer.name}' is missing or of "
-                "another shape: give the topology that it was built from."
-            )
-        layer.set_weights(source.get_weights())
